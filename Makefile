@@ -1,0 +1,29 @@
+# make demo    stylize a real clip with a checkpoint that ships
+# make test    the tests
+# make lint    ruff and pyright
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/installed
+	$(BIN)/python -m fastnst.demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# torch comes first and by itself, so that every later package is chosen to fit it.
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "torch>=2.10" "torchvision>=0.25"
+	$(BIN)/pip install --quiet --editable ".[vgg,demo,sample,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo

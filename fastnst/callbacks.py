@@ -1,0 +1,215 @@
+"""What happens around the training steps: progress, checkpoints, signals, pictures to look at."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float, UInt8
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+from tqdm import tqdm
+
+from fastnst.dashboard import Dashboard
+from fastnst.errors import InputError, OutputError
+from fastnst.files import replaced
+from fastnst.images import save_image, to_array, to_uint8
+from fastnst.module import StyleTransfer
+
+LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
+SIGMA = 2 / 255  # noise level of a decent camera, for the validation clip
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Training checkpoints that are always whole, and loaded without running any code that they may hold.
+
+    Differs from Lightning's own: the new file is written beside the old one and takes its place when it is safely on
+    disk, so that a full disk or a kill leaves the old one; and only plain data is ever unpickled.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Writes the checkpoint; raises OutputError if that fails, and the older file is untouched."""
+        try:
+            with replaced(path) as part:
+                torch.save(checkpoint, part)
+        except RuntimeError as error:  # torch's zip writer on a full disk
+            raise OutputError(f"cannot write '{path}': {str(error).splitlines()[0]}") from error
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        """Returns the checkpoint, on the CPU."""
+        return load_training_checkpoint(path)
+
+
+def load_training_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Returns a training checkpoint; only plain data is unpickled, whatever the environment says.
+
+    Raises:
+        InputError: the file is missing, damaged, or not a training checkpoint.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"cannot read '{path}': {(error.strerror or str(error)).lower()}") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"'{path}' is not a training checkpoint of fastnst, or is damaged; resume takes a last.ckpt") from error
+    if not isinstance(checkpoint, dict) or "recipe" not in checkpoint:
+        raise InputError(f"'{path}' is not a training checkpoint of fastnst; resume takes a last.ckpt")
+    return checkpoint
+
+
+class Saving(pl.Callback):
+    """Keeps `last.ckpt`, from which a run goes on exactly where it was.
+
+    Args:
+        path: of the checkpoint.
+        every: steps between writes.
+        recipe: what makes the run what it is; a resumed run must agree with it.
+    """
+
+    def __init__(self, path: Path, every: int, recipe: Mapping[str, Any]) -> None:
+        self.path, self.every, self.recipe = path, every, dict(recipe)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds the recipe."""
+        checkpoint["recipe"] = self.recipe
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Writes it every so many steps; a failure is reported, and training goes on."""
+        if trainer.global_step and trainer.global_step % self.every == 0:
+            try:
+                trainer.save_checkpoint(self.path)
+            except OutputError as error:
+                print(f"error: {error}; training goes on", file=sys.stderr)
+
+
+class StopOnSignal(pl.Callback):
+    """Ends the run at the end of a step when Ctrl-C or SIGTERM comes; a second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes the signals over."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.before[number] = signal.signal(number, self.note)
+
+    def note(self, number: int, frame: Any) -> None:
+        """Remembers the signal."""
+        self.received = number
+        print(f"\n{signal.Signals(number).name}: stopping after this step", file=sys.stderr)
+        signal.signal(number, signal.SIG_DFL)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Stops the trainer if a signal came, on any device."""
+        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hands the signals back."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+class Progress(pl.Callback):
+    """A bar with the losses and the time left on a terminal; a line every few seconds elsewhere."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draws the bar."""
+        self.first, self.began, self.last_line = trainer.global_step, time.monotonic(), 0.0
+        on = trainer.is_global_zero and sys.stderr.isatty()
+        self.bar = tqdm(total=trainer.max_steps, initial=self.first, unit="step", dynamic_ncols=True, disable=not on)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Moves it."""
+        step, now = trainer.global_step, time.monotonic()
+        losses = {
+            name.removeprefix("train/").removesuffix("_loss"): f"{float(value):.3f}"
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("train/") and name.endswith("loss")
+        }
+        self.bar.update(step - self.bar.n)
+        self.bar.set_postfix(losses, refresh=False)
+        if self.bar.disable and trainer.is_global_zero and (now - self.last_line > LINE_EVERY or step == trainer.max_steps):
+            rate = (now - self.began) / max(1, step - self.first)
+            left = time.strftime("%H:%M:%S", time.gmtime(rate * (trainer.max_steps - step)))
+            shown = " ".join(f"{name} {value}" for name, value in losses.items())
+            print(f"step {step}/{trainer.max_steps}  {shown}  {rate:.2f} s/step, {left} left", file=sys.stderr, flush=True)
+            self.last_line = now
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Closes it."""
+        self.bar.close()
+
+
+class Samples(pl.Callback):
+    """Stylizes the photos set aside, and one short clip made from the first of them, at every validation.
+
+    Args:
+        folder: where `stylized_<step>.png` and `clip_<step>.mp4` go.
+        dashboard: where they are shown.
+        photos: the photos, in [0, 1].
+    """
+
+    def __init__(self, folder: Path, dashboard: Dashboard, photos: Float[Tensor, "batch 3 height width"]) -> None:
+        self.folder, self.dashboard, self.photos = folder, dashboard, photos
+        self.clip = panned(photos[0])
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes and shows them; a full disk is reported, and training goes on."""
+        assert isinstance(pl_module, StyleTransfer)
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        step = trainer.global_step
+        with torch.no_grad():
+            stylized = pl_module.net(self.photos.to(pl_module.device)).float().cpu()
+            clip = torch.cat([pl_module.net(frame[None].to(pl_module.device)).float().cpu() for frame in self.clip])
+        grid = torch.cat([torch.cat(list(row), dim=2) for row in (self.photos, stylized)], dim=1)
+        try:
+            picture, video = self.folder / f"stylized_{step:06d}.png", self.folder / f"clip_{step:06d}.mp4"
+            save_image(to_array(grid), picture)
+            write_clip(video, to_uint8(clip), frame_rate=12)
+        except OutputError as error:
+            print(f"error: {error}; training goes on", file=sys.stderr)
+            return
+        self.dashboard.log_media("val/stylized", picture, step)
+        self.dashboard.log_media("val/clip", video, step)
+
+
+def panned(photo: Float[Tensor, "3 height width"], frames: int = 24) -> Float[Tensor, "time 3 height width"]:
+    """Returns a clip in which a camera with a little noise stands still for a third of the time, then pans slowly."""
+    picture = photo.permute(1, 2, 0).numpy()
+    size = photo.shape[2], photo.shape[1]
+    random = np.random.default_rng(0)
+    clip = []
+    for frame in range(frames):
+        shift = 0.4 * max(0, frame - frames // 3)  # pixels
+        move = np.array([[1, 0, -shift], [0, 1, -shift / 2]], np.float32)
+        moved = cv2.warpAffine(picture, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        clip.append(np.clip(moved + SIGMA * random.standard_normal(picture.shape), 0, 1))
+    return torch.from_numpy(np.stack(clip)).float().permute(0, 3, 1, 2)
+
+
+def write_clip(path: Path, frames: UInt8[Tensor, "time 3 height width"], frame_rate: int) -> None:
+    """Writes a silent H.264 clip for people to look at; the sides are even.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with replaced(path) as part, av.open(str(part), "w") as container:
+        stream = container.add_stream("libx264", rate=frame_rate, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = frames.shape[3], frames.shape[2], "yuv420p"
+        for picture in frames.permute(0, 2, 3, 1).numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())

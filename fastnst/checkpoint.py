@@ -1,0 +1,142 @@
+"""Trained nets on disk: small, safe, and complete in one file.
+
+A checkpoint is a safetensors file, whatever it is called: the weights in half precision, and in its header the net's
+settings, the style's name and the recipe that made it. It holds no code and no pickle, so a stranger's is safe to open.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+
+from fastnst.errors import ConfigError, FastnstError, InputError
+from fastnst.files import replaced
+from fastnst.net import StylizationNet
+
+FORMAT = 1
+SHIPPED = [Path(__file__).parent / "checkpoints", Path(__file__).parent.parent / "checkpoints"]  # wheel, repository
+STYLE_NAME = re.compile(r"[\w.-]+")  # letters of any script, digits, dots, dashes: never a path separator
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained net with its name and history.
+
+    Attributes:
+        net: the net, in float32, in evaluation mode, on the CPU.
+        style: the style's name, which output files carry.
+        recipe: what made it: style hash, data hash, steps, seed, weights, final losses. Plain JSON values.
+    """
+
+    net: StylizationNet
+    style: str
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(path: str | Path, net: StylizationNet, style: str, recipe: dict[str, Any]) -> None:
+    """Writes a net for use, the weights in half precision; the file appears under its name only when it is whole.
+
+    Raises:
+        ConfigError: `style` is not a plain name.
+        OutputError: the file cannot be written; an older one of that name is untouched.
+    """
+    if not STYLE_NAME.fullmatch(style):
+        raise ConfigError(f"style name {style!r} may hold letters, digits, '.', '_' and '-' only")
+    weights = {name: value.detach().half().cpu().contiguous() for name, value in net.state_dict().items()}
+    about = {"format": FORMAT, "style": style, "net": net.settings, "recipe": recipe}
+    with replaced(path) as part:
+        part.write_bytes(serialize(weights, metadata={"fastnst": json.dumps(about)}))
+
+
+def load_checkpoint(name: str | Path) -> Checkpoint:
+    """Returns the checkpoint at the path `name`, or the shipped one of that name: `load_checkpoint("picasso")`.
+
+    Raises:
+        InputError: there is no such file, or it is not a whole fastnst checkpoint.
+    """
+    path = find_checkpoint(name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("fastnst", "null"))
+            weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise InputError(f"'{path}' is not a fastnst checkpoint ({looks_like(path)})") from error
+    if not isinstance(about, dict):
+        raise InputError(f"'{path}' is not a fastnst checkpoint (safetensors, but not written by fastnst)")
+    if about.get("format") != FORMAT:
+        raise InputError(f"'{path}' has checkpoint format {about.get('format')!r}, this fastnst reads {FORMAT}; update it")
+    try:
+        settings, style, recipe = about["net"], str(about["style"]), about.get("recipe", {})
+        if not STYLE_NAME.fullmatch(style):
+            raise InputError(f"'{path}' carries the style name {style!r}, which is not a plain name")
+        net = StylizationNet(**checked_settings(settings))
+        check_weights(path, weights, net)
+    except FastnstError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"'{path}' is a damaged fastnst checkpoint (its header makes no sense)") from error
+    net.load_state_dict(weights)
+    return Checkpoint(net.eval().requires_grad_(False), style, recipe)
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """Returns the path that `name` stands for: a file, or the name of a checkpoint that ships.
+
+    Raises:
+        InputError: neither exists.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if STYLE_NAME.fullmatch(str(name)):
+        for folder in SHIPPED:
+            if (folder / f"{name}.ckpt").is_file():
+                return folder / f"{name}.ckpt"
+    shipped = sorted({file.stem for folder in SHIPPED for file in folder.glob("*.ckpt")})
+    problem = "is a folder" if path.is_dir() else "does not exist"
+    raise InputError(f"checkpoint '{name}' {problem}; give a file, or one that ships: {', '.join(shipped)}")
+
+
+def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the net settings of a checkpoint's header if they are of a plausible size.
+
+    A header is a stranger's input: without limits it could ask for a net of any size.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+    channels = tuple(int(count) for count in settings["channels"])
+    blocks = int(settings["residual_blocks"])
+    if len(channels) != 3 or not all(1 <= count <= 1024 for count in channels) or not 0 <= blocks <= 64:
+        raise ValueError("net settings out of range")
+    return {**settings, "channels": channels, "residual_blocks": blocks}
+
+
+def check_weights(path: Path, weights: dict[str, torch.Tensor], net: StylizationNet) -> None:
+    """Raises InputError with the first differences if `weights` do not fit `net` exactly or are not finite."""
+    wanted = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    if differences := [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]:
+        raise InputError(f"'{path}' does not fit its own settings; first differences: {', '.join(differences[:3])}")
+    if broken := [name for name, value in weights.items() if not torch.isfinite(value).all()]:
+        raise InputError(f"'{path}' holds weights that are not finite numbers: {', '.join(broken[:3])}")
+
+
+def looks_like(path: Path) -> str:
+    """Returns a guess, in words, at what a file that is no checkpoint is."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if not head:
+        return "the file is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "looks like a Git LFS pointer: run 'git lfs pull'"
+    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
+        return "looks like a PyTorch pickle, which fastnst does not open: a training checkpoint or another program's"
+    return "truncated, or another kind of file"

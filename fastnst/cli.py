@@ -1,0 +1,121 @@
+"""What the commands share: settings from the command line, and one clear line for every error a user can cause."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from fastnst.errors import ConfigError, FastnstError, OutputError
+
+CONF = next(
+    folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
+)  # in a wheel, in the repository
+
+
+def main(command: Callable[[dict[str, Any]], None], config: str, usage: str, paths: Collection[str]) -> None:
+    """Runs `command` with the settings of `conf/<config>.yaml` and the overrides of the command line, and exits.
+
+    Args:
+        command: takes the settings as plain dicts, lists, strings and numbers.
+        config: the file in `conf/`, without `.yaml`.
+        usage: printed above the settings by `--help`.
+        paths: settings that hold file names: any name works there, also those that Hydra's grammar refuses.
+    """
+    argv = [quoted(argument, paths) for argument in sys.argv[1:]]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        if argv and argv[0] in {"-h", "--help", "help"}:
+            print(f"{usage.strip()}\n\nSettings (name=value) and their defaults, from {config}.yaml:\n")
+            print((CONF / f"{config}.yaml").read_text(encoding="utf-8").rstrip())
+            return
+        command(settings(config, argv))
+        sys.stdout.flush()
+    except FastnstError as error:
+        leave(error.exit_status, f"error: {one_line(error)}")
+    except BrokenPipeError:
+        leave(OutputError.exit_status, "error: the reader of standard output went away")
+    except KeyboardInterrupt:
+        leave(128 + signal.SIGINT, "stopped by Ctrl-C")
+
+
+def settings(config: str, overrides: list[str]) -> dict[str, Any]:
+    """Returns `conf/<config>.yaml` with `overrides` applied, as plain Python objects.
+
+    Raises:
+        ConfigError: an override names no setting, a choice that does not exist, or cannot be parsed.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if flags := [argument for argument in overrides if argument.startswith("-")]:
+        raise ConfigError(f"unknown flag '{flags[0]}'; settings are written name=value, --help lists them")
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose(config, overrides)
+            defaults = compose(config, [text for text in overrides if (CONF / text.partition("=")[0]).is_dir()])
+        check_types(OmegaConf.to_container(defaults, resolve=True), OmegaConf.to_container(composed, resolve=True))
+        plain = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"{hydra_reason(error)}; --help lists the settings") from error
+    assert isinstance(plain, dict)
+    return plain  # pyright: ignore[reportReturnType]
+
+
+def check_types(default: Any, value: Any, name: str = "") -> None:
+    """Raises ConfigError if a value is of another kind than its default, where that is a number, a switch or a list."""
+    if isinstance(default, dict) and isinstance(value, dict):
+        for key in default.keys() & value.keys():
+            check_types(default[key], value[key], f"{name}.{key}" if name else key)
+    for kinds, accepted, words in (
+        (bool, bool, "true or false"), (int, int, "a whole number"), (float, (int, float), "a number"), (list, list, "a list"),
+    ):  # fmt: skip
+        if isinstance(default, kinds):
+            if not isinstance(value, accepted) or (isinstance(value, bool) and kinds is not bool):
+                raise ConfigError(f"{name}={value} must be {words}")
+            return
+
+
+def hydra_reason(error: Exception) -> str:
+    """Returns the first line of Hydra's message that says what is wrong, without its advice on Hydra itself."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = str(error.__cause__).splitlines()[0] if error.__cause__ and str(error.__cause__).strip() else ""
+    return f"{lines[0]} ({cause})" if cause and cause not in lines[0] else lines[0]
+
+
+def quoted(argument: str, paths: Collection[str]) -> str:
+    """Returns the argument with its value quoted for Hydra's grammar, if it sets one of the `paths`.
+
+    Several names are given as a list, `video=[a.mp4,b.mp4]`, and a list is left to Hydra.
+
+    >>> quoted("video=my clip (1).mp4", {"video"})
+    "video='my clip (1).mp4'"
+    """
+    name, equals, value = argument.partition("=")
+    already = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if not equals or name.lstrip("+~") not in paths or already or value == "null":
+        return argument
+    value = re.sub(r"(\\*)'", lambda match: match.group(1) * 2 + r"\'", value)
+    value = re.sub(r"(\\+)$", lambda match: match.group(1) * 2, value)
+    return f"{name}='{value.replace('${', chr(92) + '${')}'"
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the message without line breaks and without passwords in addresses."""
+    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", " ".join(str(error).split()))
+
+
+def leave(status: int, line: str) -> None:
+    """Prints `line` on stderr and ends the process with `status`."""
+    print(line, file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)

@@ -1,0 +1,91 @@
+"""The training losses: pure functions of pictures and features, each a mean, none with a weight of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def gram_matrix(features: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels channels"]:
+    """Returns the channel correlations of each picture, the mean of their products over positions, in float32.
+
+    Source: Gatys, Ecker, Bethge 2016, "Image Style Transfer Using Convolutional Neural Networks".
+    Differs: divided by height x width, so that a picture and its tiling have the same matrix.
+
+    >>> gram_matrix(torch.tensor([[[[1.0, 3.0]], [[2.0, 0.0]]]])).tolist()
+    [[[5.0, 1.0], [1.0, 2.0]]]
+    """
+    with torch.autocast(features.device.type, enabled=False):  # sums of products leave the range of half precision
+        flat = features.float().flatten(2)
+        return flat @ flat.transpose(1, 2) / flat.shape[-1]
+
+
+def content_loss(
+    features: Float[Tensor, "batch channels height width"], target: Float[Tensor, "batch channels height width"]
+) -> Float[Tensor, ""]:
+    """Squared relative error of a picture's features at one layer, the mean over pictures: 0 is the content itself.
+
+    Source: Johnson et al. 2016, arXiv:1603.08155, equation 2.
+    Differs: divided by the squared norm of the content's own features, so that the weight does not depend on the layer
+    or on how the loss network is scaled.
+    """
+    error = (features.float() - target.float()).square().sum((1, 2, 3))
+    return (error / target.float().square().sum((1, 2, 3))).mean()
+
+
+def style_loss(
+    features: Mapping[str, Float[Tensor, "batch channels height width"]],
+    target: Mapping[str, Float[Tensor, "1 channels channels"]],
+) -> Float[Tensor, ""]:
+    """Squared relative error of the Gram matrices, the mean over layers and pictures: 0 is the style itself.
+
+    Args:
+        features: the stylized pictures' features; layers that `target` lacks are not used.
+        target: the style picture's Gram matrices by layer.
+
+    Source: Johnson et al. 2016, arXiv:1603.08155, equation 4.
+    Differs: each layer's error is divided by the squared norm of the style's own matrix. All layers count alike, and
+    one style weight serves every style; in Johnson's form published weights differ by orders of magnitude.
+    """
+    errors = [
+        (gram_matrix(features[layer]) - gram).square().sum((1, 2)) / gram.square().sum((1, 2))
+        for layer, gram in target.items()
+    ]
+    return torch.stack(errors).mean()
+
+
+def total_variation_loss(stylized: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, ""]:
+    """Mean squared difference of horizontal neighbours plus the same of vertical neighbours.
+
+    Source: Mahendran and Vedaldi 2015, arXiv:1412.0035, beta = 2.
+    Differs: two means, not one sum, so that the weight holds for every picture size.
+
+    >>> total_variation_loss(torch.tensor([[0.0, 1.0], [1.0, 0.0]]).expand(1, 3, 2, 2)).item()
+    2.0
+    """
+    across = stylized[..., :, 1:] - stylized[..., :, :-1]
+    down = stylized[..., 1:, :] - stylized[..., :-1, :]
+    return across.float().square().mean() + down.float().square().mean()
+
+
+def temporal_loss(
+    stylized: Float[Tensor, "batch 3 height width"],
+    stylized_next: Float[Tensor, "batch 3 height width"],
+    mask: Float[Tensor, "batch 1 height width"],
+) -> Float[Tensor, ""]:
+    """Mean squared intensity change between two aligned stylized frames, over the pixels where nothing should change.
+
+    Args:
+        stylized: the earlier frame, in [0, 1].
+        stylized_next: the later frame, warped onto the earlier one if anything moves.
+        mask: 1 where the two can be compared, 0 elsewhere. If it is 0 everywhere the loss is 0.
+
+    Source: noise pairs after Rainy and de Berker 2018, "Stabilizing neural style-transfer for video" (Element AI);
+    warped pairs after Ruder et al. 2018, arXiv:1708.04538.
+    Differs: the mean is over unmasked pixels, so that a small overlap does not look like a small error.
+    """
+    change = (stylized_next.float() - stylized.float()).square().mean(1, keepdim=True)
+    return (change * mask).sum() / mask.sum().clamp(min=1)

@@ -1,0 +1,190 @@
+"""The training step: weighs the losses, logs them, steps. The only file that knows Lightning's module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fastnst.errors import ConfigError, Diverged
+from fastnst.flow import warp
+from fastnst.frames import NextFrame, NoisePair, next_frames
+from fastnst.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
+from fastnst.net import StylizationNet
+from fastnst.vgg import VGGFeatures
+
+PATIENCE = 3  # non-finite steps in a row that end the run
+
+
+class StyleTransfer(pl.LightningModule):
+    """Trains a `StylizationNet` on content photos for one style picture.
+
+    Source: Johnson et al. 2016, arXiv:1603.08155; the temporal loss from Rainy and de Berker 2018 and Ruder et al.
+    2018, arXiv:1708.04538.
+
+    Args:
+        net: the net to train.
+        vgg: the loss network; it has all the layers named here.
+        style: the style picture, in [0, 1].
+        content_layer: the VGG layer of the content loss.
+        style_layers: the VGG layers of the style loss.
+        content_weight: weight of the content loss.
+        style_weight: weight of the style loss.
+        tv_weight: weight of the total variation loss.
+        pair: makes the next frame of each photo, or None to train without the temporal loss.
+        temporal_weight: weight of the temporal loss once it is ramped up.
+        temporal_ramp: (start, end) of the ramp, as fractions of the run, so that the style comes first.
+        max_steps: length of the run.
+        learning_rate: of Adam, until the cosine tail begins.
+        tail: fraction of the run, at its end, in which the learning rate falls to a hundredth.
+        clip_norm: the gradient's norm is clipped to this.
+
+    Raises:
+        ConfigError: a VGG layer is unknown or a weight is negative.
+    """
+
+    def __init__(
+        self,
+        net: StylizationNet,
+        vgg: VGGFeatures,
+        style: Float[Tensor, "3 height width"],
+        *,
+        content_layer: str,
+        style_layers: Sequence[str],
+        content_weight: float,
+        style_weight: float,
+        tv_weight: float,
+        pair: NoisePair | None,
+        temporal_weight: float,
+        temporal_ramp: tuple[float, float],
+        max_steps: int,
+        learning_rate: float,
+        tail: float,
+        clip_norm: float,
+    ) -> None:
+        super().__init__()
+        self.weights = {
+            "content_loss": content_weight,
+            "style_loss": style_weight,
+            "tv_loss": tv_weight,
+            "temporal_loss": temporal_weight,
+        }
+        if negative := [name for name, weight in self.weights.items() if weight < 0]:
+            raise ConfigError(f"the weight of the {negative[0]} is {self.weights[negative[0]]}, it must be 0 or above")
+        self.net, self.vgg, self.pair = net, vgg, pair
+        self.content_layer, self.style_layers = content_layer, tuple(style_layers)
+        self.temporal_ramp = temporal_ramp
+        self.max_steps, self.learning_rate, self.tail, self.clip_norm = max_steps, learning_rate, tail, clip_norm
+        self.non_finite = 0
+        self.batches_seen = 0  # steps begun, skipped ones too: where the data goes on after a resume
+        self.unreadable: set[str] = set()
+        with torch.no_grad():
+            for layer, features in vgg(style[None], self.style_layers).items():
+                self.register_buffer(f"style_{layer}", gram_matrix(features), persistent=False)
+
+    @property
+    def style_grams(self) -> dict[str, Float[Tensor, "1 channels channels"]]:
+        """The style picture's Gram matrices by layer, computed once."""
+        return {layer: self.get_buffer(f"style_{layer}") for layer in self.style_layers}
+
+    def forward(self, content: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+        """Returns the stylized pictures."""
+        return self.net(content)
+
+    def losses(
+        self, content: Float[Tensor, "batch 3 height width"], following: NextFrame | None
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Returns `{"content_loss", "style_loss", "tv_loss", "temporal_loss"}`, unweighted, in float32.
+
+        The temporal loss is there if a following frame is; both frames go through the net in one batch.
+        """
+        frames = content if following is None else torch.cat([content, following.content_next])
+        stylized, *after = self.net(frames).split(len(content))
+        features = self.vgg(stylized, {self.content_layer, *self.style_layers})
+        with torch.no_grad():
+            target = self.vgg(content, {self.content_layer})
+        losses = {
+            "content_loss": content_loss(features[self.content_layer], target[self.content_layer]),
+            "style_loss": style_loss(features, self.style_grams),
+            "tv_loss": total_variation_loss(stylized),
+        }
+        if following is not None:
+            aligned = after[0] if following.flow is None else warp(after[0].float(), following.flow)
+            losses["temporal_loss"] = temporal_loss(stylized, aligned, following.mask)
+        return losses
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Float[Tensor, ""] | None:
+        """Returns the weighted loss, or None, which skips the step, if it is not a finite number.
+
+        Raises:
+            Diverged: that happened `PATIENCE` times in a row.
+        """
+        self.batches_seen += 1
+        content = batch["content"]
+        losses = self.losses(content, next_frames(self.pair, content, batch["seed"]) if self.pair else None)
+        weights = {**self.weights, "temporal_loss": self.weights["temporal_loss"] * self.ramp()}
+        weighted = {name: loss * weights[name] for name, loss in losses.items()}
+        total = torch.stack(list(weighted.values())).sum()
+        if not self.all_ranks_finite(total):
+            self.non_finite += 1
+            self.log("train/skipped_steps", 1.0, reduce_fx="sum")
+            if self.non_finite >= PATIENCE:
+                raise Diverged(
+                    f"the loss was not a finite number {PATIENCE} steps in a row, last at step {self.global_step}; "
+                    "lower trainer.learning_rate or the loss weights; the last checkpoint is intact"
+                )
+            return None
+        self.non_finite = 0
+        self.log_dict({"train/loss": total, **{f"train/{name}": loss for name, loss in losses.items()}})
+        self.log_dict({f"train/{name.replace('loss', 'share')}": part / total for name, part in weighted.items()})
+        self.unreadable.update(batch["unreadable"])
+        self.log("train/unreadable_photos", float(len(self.unreadable)))
+        return total
+
+    def all_ranks_finite(self, loss: Float[Tensor, ""]) -> bool:
+        """Returns whether the loss is finite on every device, so that all skip a step or none does."""
+        return math.isfinite(float(self.trainer.strategy.reduce(loss.detach(), reduce_op="sum")))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what decides the data of the next step."""
+        checkpoint["batches_seen"] = self.batches_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it back."""
+        self.batches_seen = checkpoint["batches_seen"]
+
+    def ramp(self) -> float:
+        """Returns the share of the temporal weight that applies now: 0 at first, then rising to 1."""
+        start, end = self.temporal_ramp
+        progress = self.global_step / self.max_steps
+        return min(1.0, max(0.0, (progress - start) / (end - start))) if end > start else float(progress >= start)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Logs the losses on the photos set aside, next frames included."""
+        content = batch["content"]
+        losses = self.losses(content, next_frames(self.pair, content, batch["seed"]) if self.pair else None)
+        self.log_dict({f"val/{name}": loss for name, loss in losses.items()}, batch_size=len(content), sync_dist=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Returns Adam with a constant learning rate and a cosine tail."""
+        optimizer = torch.optim.Adam(self.net.parameters(), lr=self.learning_rate)
+
+        def factor(step: int) -> float:
+            into_tail = (step / self.max_steps - 1 + self.tail) / self.tail if self.tail else 0.0
+            return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, max(0.0, into_tail)))) / 2
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
+        """Clips the gradient; one that is not finite is dropped, so that it changes nothing."""
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_norm)
+        self.log("train/gradient_norm", norm)
+        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+        if not torch.isfinite(norm):
+            optimizer.zero_grad(set_to_none=True)  # Adam leaves parameters without a gradient alone

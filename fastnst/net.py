@@ -1,0 +1,119 @@
+"""The feed-forward stylization network: a photo in, a painting out, in one pass."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fastnst.errors import ConfigError
+
+PRESETS = {"johnson": (32, 64, 128), "half": (16, 32, 64)}  # channels at full, half and quarter resolution
+STRIDE = 4  # two stride-2 convolutions: the net works on multiples of this
+SMALLEST = 8  # reflection padding inside the net needs at least this many pixels a side
+
+
+class StylizationNet(nn.Module):
+    """Paints pictures in the one style that its weights were trained for.
+
+    Source: Johnson, Alahi, Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer", arXiv:1603.08155, and its
+    supplement for the layers; instance norm from Ulyanov et al. 2016, arXiv:1607.08022; nearest-neighbour upsampling
+    before a convolution instead of a transposed one from Odena et al. 2016 (checkerboards).
+    Differs: every convolution pads by reflection, also inside the residual blocks; the last activation is a sigmoid,
+    so that the output is in [0, 1] without clipping.
+
+    Args:
+        channels: channels at full, half and quarter resolution; `PRESETS` names two choices.
+        residual_blocks: residual blocks at quarter resolution.
+
+    >>> sum(p.numel() for p in StylizationNet.preset("johnson").parameters())
+    1679235
+    """
+
+    def __init__(self, channels: tuple[int, int, int] = PRESETS["johnson"], residual_blocks: int = 5) -> None:
+        super().__init__()
+        full, half, quarter = channels
+        self.settings = {"channels": [full, half, quarter], "residual_blocks": residual_blocks}
+        self.encoder = nn.Sequential(
+            ConvNorm(3, full, kernel_size=9),
+            nn.ReLU(inplace=True),
+            ConvNorm(full, half, kernel_size=3, stride=2),
+            nn.ReLU(inplace=True),
+            ConvNorm(half, quarter, kernel_size=3, stride=2),
+            nn.ReLU(inplace=True),
+        )
+        self.residuals = nn.Sequential(*(ResidualBlock(quarter) for _ in range(residual_blocks)))
+        self.decoder = nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            ConvNorm(quarter, half, kernel_size=3),
+            nn.ReLU(inplace=True),
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            ConvNorm(half, full, kernel_size=3),
+            nn.ReLU(inplace=True),
+            reflected_conv(full, 3, kernel_size=9),
+        )
+
+    @classmethod
+    def preset(cls, name: str) -> StylizationNet:
+        """Returns an untrained net of the preset `name`, one of `PRESETS`.
+
+        Raises:
+            ConfigError: there is no such preset.
+        """
+        if name not in PRESETS:
+            raise ConfigError(f"no net called {name!r}; there are: {', '.join(PRESETS)}")
+        return cls(PRESETS[name])
+
+    def forward(
+        self, content: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Returns the stylized pictures, in [0, 1], for RGB pictures in [0, 1] of any height and width.
+
+        Each picture of the batch is treated on its own: a batch of four equals four batches of one.
+        """
+        height, width = content.shape[-2:]
+        padded = F.pad(content, (0, missing(width), 0, missing(height)), mode="replicate")
+        stylized = torch.sigmoid(self.decoder(self.residuals(self.encoder(padded))))
+        return stylized[..., :height, :width]
+
+
+class ConvNorm(nn.Sequential):
+    """Reflection padding, convolution, instance norm: (B, in, H, W) -> (B, out, H / stride, W / stride)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
+        super().__init__(
+            reflected_conv(in_channels, out_channels, kernel_size, stride),
+            nn.InstanceNorm2d(out_channels, affine=True),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions whose result is added to their input: (B, channels, H, W) -> the same shape.
+
+    Source: Gross and Wilber 2016, "Training and investigating residual nets": no ReLU after the addition.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            ConvNorm(channels, channels, kernel_size=3), nn.ReLU(inplace=True), ConvNorm(channels, channels, kernel_size=3)
+        )
+
+    def forward(self, features: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
+        """Returns `features` plus what the block adds to them."""
+        return features + self.body(features)
+
+
+def reflected_conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+    """Returns a convolution that pads by reflection, so that no dark frame grows in from the border."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, padding_mode="reflect")
+
+
+def missing(size: int) -> int:
+    """Returns how many pixels bring `size` up to a size that the net can work on.
+
+    >>> missing(128), missing(127), missing(1)
+    (0, 1, 7)
+    """
+    return max(SMALLEST - size, -size % STRIDE)
