@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from fastnst.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
+
+
+def test_gram_matrix_ignores_pixel_order():
+    features = torch.randn(2, 5, 4, 6)
+    shuffled = features.flatten(2)[..., torch.randperm(24)].view_as(features)
+    torch.testing.assert_close(gram_matrix(features), gram_matrix(shuffled))
+
+
+def test_gram_matrix_is_per_picture():
+    features = torch.randn(3, 5, 4, 4)
+    alone = torch.cat([gram_matrix(one[None]) for one in features])
+    torch.testing.assert_close(gram_matrix(features), alone)
+
+
+def test_gram_matrix_agrees_with_einsum():
+    features = torch.randn(2, 3, 7, 5)
+    torch.testing.assert_close(gram_matrix(features), torch.einsum("bchw,bdhw->bcd", features, features) / 35)
+
+
+def test_gram_matrix_of_large_half_precision_features_is_finite():
+    features = torch.full((1, 2, 64, 64), 3000.0, dtype=torch.float16)
+    torch.testing.assert_close(gram_matrix(features), torch.full((1, 2, 2), 9e6), rtol=1e-4, atol=0)
+
+
+def test_gram_matrix_is_float32_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert gram_matrix(torch.randn(1, 2, 4, 4)).dtype == torch.float32
+
+
+def test_content_loss_of_itself_is_0_and_of_nothing_is_1():
+    features = torch.rand(2, 4, 5, 5) + 0.1
+    assert content_loss(features, features).item() == 0
+    assert content_loss(torch.zeros_like(features), features).item() == pytest.approx(1)
+
+
+def test_content_loss_does_not_depend_on_scale():
+    features, target = torch.rand(2, 4, 5, 5), torch.rand(2, 4, 5, 5)
+    torch.testing.assert_close(content_loss(features, target), content_loss(features * 100, target * 100))
+
+
+def test_style_loss_of_the_style_is_0_and_of_nothing_is_1():
+    features = {"a": torch.rand(1, 4, 5, 5), "b": torch.rand(1, 2, 3, 3)}
+    target = {layer: gram_matrix(value) for layer, value in features.items()}
+    assert style_loss(features, target).item() == 0
+    assert style_loss({layer: value * 0 for layer, value in features.items()}, target).item() == pytest.approx(1)
+
+
+def test_style_loss_uses_the_targets_layers_only():
+    features = {"a": torch.rand(1, 4, 5, 5), "b": torch.rand(1, 2, 3, 3)}
+    assert style_loss(features, {"a": gram_matrix(features["a"])}).item() == 0
+
+
+def test_style_loss_of_a_batch_is_the_mean_of_its_pictures():
+    features, target = torch.rand(3, 4, 5, 5), {"a": gram_matrix(torch.rand(1, 4, 6, 6))}
+    alone = torch.stack([style_loss({"a": one[None]}, target) for one in features]).mean()
+    torch.testing.assert_close(style_loss({"a": features}, target), alone)
+
+
+def test_total_variation_of_a_checkerboard_is_2_and_of_a_ramp_is_its_slope_squared():
+    checkerboard = (torch.arange(6)[:, None] + torch.arange(6)) % 2
+    assert total_variation_loss(checkerboard.float().expand(2, 3, 6, 6)).item() == 2
+    ramp = (torch.arange(8) * 0.1).expand(1, 3, 5, 8)
+    assert total_variation_loss(ramp).item() == pytest.approx(0.01)
+
+
+def test_temporal_loss_of_a_uniform_change_is_its_square():
+    frame = torch.rand(2, 3, 4, 4)
+    assert temporal_loss(frame, frame + 0.1, torch.ones(2, 1, 4, 4)).item() == pytest.approx(0.01, rel=1e-5)
+
+
+def test_temporal_loss_is_the_mean_over_unmasked_pixels():
+    frame, mask = torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
+    after = frame.clone()
+    after[..., 0] = 0.5
+    after[..., 3] = 9
+    mask[..., 0] = 1
+    assert temporal_loss(frame, after, mask).item() == pytest.approx(0.25)
+
+
+def test_temporal_loss_of_nothing_comparable_is_0_and_has_a_gradient():
+    frame = torch.rand(1, 3, 4, 4, requires_grad=True)
+    loss = temporal_loss(frame, torch.rand(1, 3, 4, 4), torch.zeros(1, 1, 4, 4))
+    loss.backward()
+    assert loss.item() == 0
+    assert frame.grad is not None
+    assert frame.grad.abs().max().item() == 0
