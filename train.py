@@ -12,10 +12,12 @@ The finished net is runs/picasso/picasso.ckpt: python infer.py video=in.mp4 ckpt
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import shutil
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ def train(settings: dict[str, Any]) -> None:
     folder, resume = run_folder(settings, name)
     paths = content_photos(settings["data"])
 
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "`isinstance", FutureWarning)  # pytorch_lightning 2.6 with torch 2.14
     import pytorch_lightning as pl
 
     from fastnst.callbacks import AtomicCheckpointIO, Progress, Samples, Saving, StopOnSignal, load_training_checkpoint

