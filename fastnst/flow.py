@@ -1,0 +1,173 @@
+"""Optical flow between frames, warping along it, and the mask of pixels that two frames share.
+
+A flow is in pixels, channel 0 to the right and channel 1 down, and points from a frame to where its pixels are in the
+next one: `warp(next_frame, flow)` lies on top of `frame`. A mask is 1 where two frames can be compared, else 0.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import optical_flow
+
+from fastnst.errors import ConfigError, EnvironmentFault, InputError
+from fastnst.images import to_uint8
+
+DIS_MIN_SIDE = 16  # below, OpenCV's DIS crashes or returns NaN (opencv#14554)
+RAFT_MIN_SIDE = 128  # torchvision's RAFT needs 16 x 16 positions at an eighth of the size
+
+
+def _positions(flow: Float[Tensor, "batch 2 height width"]) -> tuple[Tensor, Tensor]:
+    """Returns x + u and y + v, each (batch, height, width), in pixels."""
+    rows = torch.arange(flow.shape[2], device=flow.device, dtype=flow.dtype)
+    columns = torch.arange(flow.shape[3], device=flow.device, dtype=flow.dtype)
+    return columns + flow[:, 0], rows[:, None] + flow[:, 1]
+
+
+def warp(
+    image: Float[Tensor, "batch channels height width"], flow: Float[Tensor, "batch 2 height width"]
+) -> Float[Tensor, "batch channels height width"]:
+    """Returns output(x) = image(x + flow(x)): bilinear, the border repeated outside, differentiable in both.
+
+    Zero flow is the identity to the precision of the coordinates (1e-4 of a pixel at 1920 px in float32), and a flow of
+    (1, 0) moves the picture by exactly one pixel to the left. Half precision is sampled in float32.
+    """
+    height, width = image.shape[2:]
+    dtype = torch.promote_types(image.dtype, torch.float32)
+    x, y = _positions(flow.to(dtype))
+    # align_corners=False: pixel centres are at (2x + 1) / width - 1, which is sound for a single row or column too
+    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    sampled = F.grid_sample(image.to(dtype), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled.to(image.dtype)
+
+
+def inside(flow: Float[Tensor, "batch 2 height width"]) -> Float[Tensor, "batch 1 height width"]:
+    """Returns the mask of pixels whose source x + flow(x) lies in the picture; unknown flow (1e9, NaN) is outside."""
+    x, y = _positions(flow)
+    return ((x >= 0) & (x <= flow.shape[3] - 1) & (y >= 0) & (y <= flow.shape[2] - 1)).unsqueeze(1).to(flow.dtype)
+
+
+def affine_flow(
+    height: int, width: int, shift: tuple[float, float] = (0.0, 0.0), degrees: float = 0.0, zoom: float = 1.0
+) -> Float[Tensor, "1 2 height width"]:
+    """Returns the flow of a picture that grows `zoom` times and turns clockwise about its centre, then shifts.
+
+    A pixel at x goes to centre + zoom * turned(x - centre) + shift, in float64, rounded once to float32. The opposite
+    shift, the opposite angle, and 1 / zoom each undo their one, if it is the only one.
+
+    Args:
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+        shift: pixels to the right and down.
+        degrees: clockwise.
+        zoom: above 1 grows.
+    """
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float64) - (height - 1) / 2,
+        torch.arange(width, dtype=torch.float64) - (width - 1) / 2,
+        indexing="ij",
+    )
+    cos, sin = zoom * math.cos(math.radians(degrees)), zoom * math.sin(math.radians(degrees))
+    return torch.stack([cos * x - sin * y - x + shift[0], sin * x + cos * y - y + shift[1]]).unsqueeze(0).float()
+
+
+def dis_flow(
+    frame: Float[Tensor, "batch 3 height width"], next_frame: Float[Tensor, "batch 3 height width"]
+) -> Float[Tensor, "batch 2 height width"]:
+    """Returns the flow from each frame to its next one, from their 8-bit luma, on the device of `frame`.
+
+    Source: Kroeger et al. 2016, arXiv:1603.03590 (dense inverse search); OpenCV's implementation, preset medium.
+
+    Raises:
+        InputError: a side is under `DIS_MIN_SIDE` pixels.
+    """
+    if min(frame.shape[2:]) < DIS_MIN_SIDE:
+        raise InputError(f"no optical flow in frames of {frame.shape[3]}x{frame.shape[2]}: under {DIS_MIN_SIDE} pixels")
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    pairs = zip(to_uint8(frame).cpu(), to_uint8(next_frame).cpu(), strict=True)
+    lumas = [[cv2.cvtColor(rgb.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for rgb in pair] for pair in pairs]
+    flows = np.stack([dis.calc(*luma_pair, None) for luma_pair in lumas])  # pyright: ignore (its stub forbids None)
+    return torch.from_numpy(flows).permute(0, 3, 1, 2).contiguous().to(frame.device)
+
+
+def load_raft(weights: str | Path) -> nn.Module:
+    """Returns torchvision's RAFT with weights from a local file; small or large follows from the file.
+
+    Raises:
+        EnvironmentFault: there is no such file.
+        ConfigError: the file holds no weights of torchvision's RAFT.
+    """
+    if not Path(weights).is_file():
+        raise EnvironmentFault(
+            f"no RAFT weights at '{weights}': download https://download.pytorch.org/models/raft_small_C_T_V2-01064c6d.pth"
+        )
+    try:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        raft = optical_flow.raft_large() if "mask_predictor.conv.weight" in state else optical_flow.raft_small()
+        raft.load_state_dict(state)
+    except Exception as error:  # damaged zip, pickle, other tensors, other keys: each with its own class
+        raise ConfigError(f"'{weights}' holds no weights of torchvision's RAFT ({type(error).__name__})") from error
+    return raft.eval().requires_grad_(False)
+
+
+def raft_flow(
+    raft: nn.Module, frame: Float[Tensor, "batch 3 height width"], next_frame: Float[Tensor, "batch 3 height width"]
+) -> Float[Tensor, "batch 2 height width"]:
+    """Returns the flow from each frame to its next one, by the net that `load_raft` gave, on that net's device.
+
+    Source: Teed & Deng 2020, arXiv:2003.12039; torchvision's implementation, 12 updates.
+    Differs: frames of other sizes are extended at the right and below, to multiples of 8 and to `RAFT_MIN_SIDE`.
+    """
+    height, width = frame.shape[2:]
+    right, below = (max(-side % 8, RAFT_MIN_SIDE - side) for side in (width, height))
+    pair = torch.stack([frame, next_frame]).flatten(0, 1).to(next(raft.parameters()))
+    pair = F.pad(pair, (0, right, 0, below), mode="replicate") * 2 - 1
+    with torch.no_grad():
+        return raft(*pair.chunk(2))[-1][:, :, :height, :width]
+
+
+def occlusion_mask(
+    flow: Float[Tensor, "batch 2 height width"], flow_back: Float[Tensor, "batch 2 height width"]
+) -> Float[Tensor, "batch 1 height width"]:
+    """Returns 1 where `flow` can be trusted: inside the picture, visible in both frames, off motion boundaries.
+
+    With w = (u, v) = `flow` and w' = `flow_back` at x + w, a pixel is 0 where the two do not cancel,
+    |w + w'|^2 > 0.01 (|w|^2 + |w'|^2) + 0.5, or where the motion changes, |grad u|^2 + |grad v|^2 > 0.01 |w|^2 + 0.002.
+
+    Source: Sundaram, Brox & Keutzer 2010 (ECCV), with these constants; Ruder et al. 2016, arXiv:1604.08610.
+    Differs: Ruder tests the flow from t to t - 1, here the caller chooses (swap the arguments for the next frame's own
+    mask). The outermost row and column stay where the flow keeps them inside; gradients are one-sided there.
+    """
+    back = warp(flow_back, flow)
+    gradients = torch.cat(torch.gradient(flow, dim=(2, 3)), dim=1)
+    squared, squared_back, mismatch, change = (
+        field.square().sum(dim=1, keepdim=True) for field in (flow, back, flow + back, gradients)
+    )
+    consistent = mismatch <= 0.01 * (squared + squared_back) + 0.5
+    smooth = change <= 0.01 * squared + 0.002
+    return inside(flow) * (consistent & smooth)
+
+
+def read_flo(path: str | Path) -> Float[Tensor, "1 2 height width"]:
+    """Returns the flow in a Middlebury .flo file; unknown flow is above 1e9 there.
+
+    Raises:
+        InputError: the file is missing or no .flo file.
+    """
+    try:
+        raw = Path(path).read_bytes()
+        magic = np.frombuffer(raw, "<f4", count=1)[0]
+        width, height = np.frombuffer(raw, "<i4", count=2, offset=4)
+        flow = np.frombuffer(raw, "<f4", offset=12).reshape(1, height, width, 2)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read optical flow '{path}': {error}") from error
+    if magic != 202021.25:
+        raise InputError(f"cannot read optical flow '{path}': not a Middlebury .flo file")
+    return torch.from_numpy(flow.astype(np.float32)).permute(0, 3, 1, 2).contiguous()
