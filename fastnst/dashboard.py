@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 START_TIMEOUT = 20  # seconds that W&B may take to answer before the run goes on offline
+FINISH_TIMEOUT = 120  # seconds that the last upload may take before the rest is left to `wandb sync`
 
 
 class Dashboard(Logger):
@@ -56,24 +58,24 @@ class Dashboard(Logger):
         import wandb
 
         marker = self.folder / "wandb_id"
-        run_id = marker.read_text() if marker.exists() else wandb.util.generate_id()
+        run_id = marker.read_text() if marker.exists() else secrets.token_hex(4)
         quiet = wandb.Settings(
             x_disable_meta=True, x_disable_stats=True, save_code=False, disable_git=True, console="off",
-            host="redacted", program="train.py", init_timeout=START_TIMEOUT, silent=True,
+            host="redacted", program="train.py", silent=True, init_timeout=START_TIMEOUT, finish_timeout=FINISH_TIMEOUT,
         )  # fmt: skip
 
-        def init(mode: str) -> Any:
+        def init(mode: str, run_id: str) -> Any:
             return wandb.init(
                 project=self.project, name=self.run_name, id=run_id, resume="allow", dir=self.folder,
                 mode=mode, config=self.config, settings=quiet,  # pyright: ignore[reportArgumentType]
             )  # fmt: skip
 
-        mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if has_key(wandb.setup().settings.base_url) else "offline")
         try:
-            self.run = init(mode)
+            self.run = init(mode, run_id)
         except (wandb.errors.CommError, wandb.errors.AuthenticationError, TimeoutError):
-            mode = "offline"
-            self.run = init(mode)
+            mode, run_id = "offline", secrets.token_hex(4)  # the first id stays taken by the attempt that failed
+            self.run = init(mode, run_id)
         marker.write_text(run_id)
         if mode == "offline":
             print(f"W&B runs offline; to upload: wandb sync {self.folder}/wandb/offline-run-*", file=sys.stderr)
@@ -136,12 +138,12 @@ class Dashboard(Logger):
     def finish(self, exit_status: int) -> None:
         """Ends the W&B run."""
         if self.run:
-            self.guarded(lambda: self.run.finish(exit_code=exit_status, quiet=True))
+            self.guarded(lambda: self.run.finish(exit_code=exit_status))
 
 
-def has_key() -> bool:
+def has_key(server: str) -> bool:
     """Returns whether there is an API key for W&B, in the environment or in the netrc file that `wandb login` writes."""
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    host = urlparse(server).hostname or ""
     try:
         return bool(os.environ.get("WANDB_API_KEY") or netrc(os.environ.get("NETRC")).authenticators(host))
     except (OSError, NetrcParseError):

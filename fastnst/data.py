@@ -158,7 +158,7 @@ class ContentPhotos(pl.LightningDataModule):
             len(self.paths),
             self.batch_size,
             self.seed,
-            lambda: getattr(trainer.lightning_module, "batches_seen", 0),
+            lambda: trainer.global_step,
             trainer.global_rank,
             trainer.world_size,
         )

@@ -8,7 +8,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastnst.errors import OutputError
+from fastnst.errors import InputError, OutputError
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+def check_input(path: Path, kind: str) -> None:
+    """Raises InputError in words if there is no file with content at `path`; `kind` says what it should have been."""
+    try:
+        if not path.exists():
+            raise InputError(f"cannot read {kind} '{path}': there is no such file")
+        if not path.is_file():
+            raise InputError(f"cannot read {kind} '{path}': it is {'a folder' if path.is_dir() else 'not a file'}")
+        if path.stat().st_size == 0:
+            raise InputError(f"cannot read {kind} '{path}': the file is empty")
+        with open(path, "rb"):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"cannot read {kind} '{path}': {getattr(error, 'strerror', None) or error}") from error
+
+
+def check_target(path: Path, source: Path, overwrite: bool) -> None:
+    """Raises OutputError if a result made from `source` may not or cannot be written to `path`."""
+    try:
+        if path.exists() and path.samefile(source):
+            raise OutputError(f"'{path}' is the input itself; choose another out=")
+        if path.is_dir():
+            raise OutputError(f"cannot write '{path}': it is a folder")
+        if path.exists() and not overwrite:
+            raise OutputError(f"'{path}' exists; use overwrite=true or another out=")
+        if not path.parent.is_dir():
+            raise OutputError(f"cannot write '{path}': the folder '{path.parent}' does not exist")
+        if not os.access(path.parent, os.W_OK):
+            raise OutputError(f"cannot write '{path}': the folder '{path.parent}' is not writable")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write '{path}': {getattr(error, 'strerror', None) or error}") from error
 
 
 @contextmanager

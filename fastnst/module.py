@@ -18,7 +18,7 @@ from fastnst.losses import content_loss, gram_matrix, style_loss, temporal_loss,
 from fastnst.net import StylizationNet
 from fastnst.vgg import VGGFeatures
 
-PATIENCE = 3  # non-finite steps in a row that end the run
+PATIENCE = 3  # skipped steps in a row that end the run
 
 
 class StyleTransfer(pl.LightningModule):
@@ -80,8 +80,7 @@ class StyleTransfer(pl.LightningModule):
         self.content_layer, self.style_layers = content_layer, tuple(style_layers)
         self.temporal_ramp = temporal_ramp
         self.max_steps, self.learning_rate, self.tail, self.clip_norm = max_steps, learning_rate, tail, clip_norm
-        self.non_finite = 0
-        self.batches_seen = 0  # steps begun, skipped ones too: where the data goes on after a resume
+        self.skipped = self.skipped_in_a_row = 0
         self.unreadable: set[str] = set()
         with torch.no_grad():
             for layer, features in vgg(style[None], self.style_layers).items():
@@ -118,45 +117,18 @@ class StyleTransfer(pl.LightningModule):
             losses["temporal_loss"] = temporal_loss(stylized, aligned, following.mask)
         return losses
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Float[Tensor, ""] | None:
-        """Returns the weighted loss, or None, which skips the step, if it is not a finite number.
-
-        Raises:
-            Diverged: that happened `PATIENCE` times in a row.
-        """
-        self.batches_seen += 1
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Float[Tensor, ""]:
+        """Returns the weighted loss; logs each loss and its share of the total."""
         content = batch["content"]
         losses = self.losses(content, next_frames(self.pair, content, batch["seed"]) if self.pair else None)
         weights = {**self.weights, "temporal_loss": self.weights["temporal_loss"] * self.ramp()}
         weighted = {name: loss * weights[name] for name, loss in losses.items()}
         total = torch.stack(list(weighted.values())).sum()
-        if not self.all_ranks_finite(total):
-            self.non_finite += 1
-            self.log("train/skipped_steps", 1.0, reduce_fx="sum")
-            if self.non_finite >= PATIENCE:
-                raise Diverged(
-                    f"the loss was not a finite number {PATIENCE} steps in a row, last at step {self.global_step}; "
-                    "lower trainer.learning_rate or the loss weights; the last checkpoint is intact"
-                )
-            return None
-        self.non_finite = 0
         self.log_dict({"train/loss": total, **{f"train/{name}": loss for name, loss in losses.items()}})
         self.log_dict({f"train/{name.replace('loss', 'share')}": part / total for name, part in weighted.items()})
         self.unreadable.update(batch["unreadable"])
         self.log("train/unreadable_photos", float(len(self.unreadable)))
         return total
-
-    def all_ranks_finite(self, loss: Float[Tensor, ""]) -> bool:
-        """Returns whether the loss is finite on every device, so that all skip a step or none does."""
-        return math.isfinite(float(self.trainer.strategy.reduce(loss.detach(), reduce_op="sum")))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what decides the data of the next step."""
-        checkpoint["batches_seen"] = self.batches_seen
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes it back."""
-        self.batches_seen = checkpoint["batches_seen"]
 
     def ramp(self) -> float:
         """Returns the share of the temporal weight that applies now: 0 at first, then rising to 1."""
@@ -182,9 +154,25 @@ class StyleTransfer(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
-        """Clips the gradient; one that is not finite is dropped, so that it changes nothing."""
+        """Clips the gradient. If it is not finite the step is skipped: Adam leaves parameters without one alone.
+
+        The gradient is the mean over all devices, so that all of them skip a step or none does.
+
+        Raises:
+            Diverged: that happened `PATIENCE` times in a row.
+        """
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_norm)
         self.log("train/gradient_norm", norm)
         self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
-        if not torch.isfinite(norm):
-            optimizer.zero_grad(set_to_none=True)  # Adam leaves parameters without a gradient alone
+        if torch.isfinite(norm):
+            self.skipped_in_a_row = 0
+            return
+        optimizer.zero_grad(set_to_none=True)
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        self.log("train/skipped_steps", float(self.skipped))
+        if self.skipped_in_a_row == PATIENCE:
+            raise Diverged(
+                f"the gradient was not a finite number {PATIENCE} steps in a row, last at step {self.global_step}; "
+                "lower trainer.learning_rate or the loss weights; the last checkpoint is intact"
+            )

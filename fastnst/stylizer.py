@@ -1,0 +1,249 @@
+"""The trained net at work: on an array, on a stream of frames, on a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from fastnst.checkpoint import load_checkpoint
+from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
+from fastnst.files import PICTURES, check_target
+from fastnst.images import load_image, save_image, to_float, to_uint8
+from fastnst.video import VideoReader, VideoWriter, scaled_size
+
+log = logging.getLogger(__name__)
+
+BATCH = {"cuda": 4}  # frames per pass; 1 on other devices, where more frames take more memory but no less time
+Progress = Callable[[int, "int | None"], None]  # frames done, frames in all if known
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was done to a file or folder.
+
+    Attributes:
+        path: where the result is.
+        frames: how many frames, or pictures, were stylized.
+        width, height: of the last one, pixels.
+        seconds: wall time from opening the input to the checked result.
+        fps: frames per second, end to end.
+        net_fps: frames per second of the net alone.
+        damage: what could not be read, a sentence each; empty for sound input.
+    """
+
+    path: str
+    frames: int
+    width: int
+    height: int
+    seconds: float
+    fps: float
+    net_fps: float
+    damage: list[str] = field(default_factory=list)
+
+
+class Stylizer:
+    """Paints pictures and videos with a trained net.
+
+    Args:
+        net: maps (B, 3, H, W) in [0, 1] to the same shape and range; it is moved and, on a GPU, cast.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
+        style: the name that default outputs carry.
+
+    Raises:
+        ConfigError: `device` names no device.
+        EnvironmentFault: this machine has no such device.
+    """
+
+    def __init__(self, net: nn.Module, device: str = "auto", style: str = "stylized") -> None:
+        self.device, self.style = find_device(device), style
+        self.net = net.eval().requires_grad_(False).to(self.device)
+        self._dtype, self._layout = torch.float32, torch.contiguous_format
+        if self.device.type == "cuda":
+            self.net = in_half_precision(self.net)
+            self._dtype, self._layout = torch.float16, torch.channels_last
+
+    @classmethod
+    def load(cls, name: str | Path, device: str = "auto") -> Stylizer:
+        """Returns the stylizer of a checkpoint: a file, or the name of one that ships, `Stylizer.load("picasso")`.
+
+        Raises:
+            InputError: there is no such checkpoint, or it is damaged.
+        """
+        checkpoint = load_checkpoint(name)
+        return cls(checkpoint.net, device, checkpoint.style)
+
+    @torch.inference_mode()
+    def frames(self, pixels: UInt8[Tensor, "time 3 height width"]) -> UInt8[Tensor, "time 3 height width"]:
+        """Returns the frames stylized, each on its own, 0-255 RGB, on the device of `pixels`.
+
+        Raises:
+            EnvironmentFault: a single frame of this size does not fit the memory.
+        """
+        try:
+            content = to_float(pixels.to(self.device)).to(self._dtype, memory_format=self._layout)
+            return to_uint8(self.net(content)).to(pixels.device)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if "memory" not in str(error):
+                raise
+        if len(pixels) > 1:
+            return torch.cat([self.frames(frame) for frame in pixels.split(1)])
+        height, width = pixels.shape[-2:]
+        raise EnvironmentFault(f"not enough memory for a {width}x{height} frame on {self.device}; try max_side=1280")
+
+    def image(self, array: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
+        """Returns an RGB picture, 0-255, stylized."""
+        pixels = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None]  # (1, 3, H, W)
+        return self.frames(pixels)[0].permute(1, 2, 0).contiguous().numpy()
+
+    def video(
+        self,
+        path: str | Path,
+        out: str | Path,
+        *,
+        overwrite: bool = False,
+        strict: bool = False,
+        batch: int | None = None,
+        max_side: int | None = None,
+        codec: str = "auto",
+        crf: int = 18,
+        preset: str | None = None,
+        progress: Progress = lambda done, total: None,
+    ) -> Summary:
+        """Stylizes a video file; timing, sound and what surrounds the pictures are kept.
+
+        Args:
+            path: the input.
+            out: the output, see `VideoWriter`.
+            overwrite: replace an existing output.
+            strict: refuse damaged input instead of stylizing what can be read.
+            batch: frames per pass of the net; None chooses by device.
+            max_side: make larger frames smaller first, pixels of the longer side; None keeps the size.
+            codec: see `VideoWriter`, as `crf` and `preset`.
+            crf: quality, lower is better.
+            preset: the encoder's trade of speed for size.
+            progress: called after each batch.
+
+        Raises:
+            InputError, OutputError, EnvironmentFault, ConfigError: see `VideoReader` and `VideoWriter`.
+        """
+        started, net_seconds, done = perf_counter(), 0.0, 0
+        batch = batch or BATCH.get(self.device.type, 1)
+        with (
+            VideoReader(path, batch=batch, max_side=max_side, strict=strict) as reader,
+            VideoWriter(out, reader, overwrite=overwrite, codec=codec, crf=crf, preset=preset) as writer,
+        ):
+            for frames in reader:
+                begun = perf_counter()
+                stylized = self.frames(frames.pixels)
+                net_seconds += perf_counter() - begun
+                writer.write(replace(frames, pixels=stylized))
+                done += len(stylized)
+                progress(done, reader.frame_count)
+        return summary(out, done, reader.width, reader.height, perf_counter() - started, net_seconds, reader.damage)
+
+    def pictures(
+        self,
+        path: str | Path,
+        out: str | Path,
+        *,
+        overwrite: bool = False,
+        strict: bool = False,
+        max_side: int | None = None,
+        progress: Progress = lambda done, total: None,
+    ) -> Summary:
+        """Stylizes a picture to the file `out`, or all pictures of a folder to files of the same names in `out`.
+
+        A picture of a folder that cannot be read is skipped and listed in the summary, unless `strict`.
+
+        Raises:
+            InputError: a picture cannot be read; there is none.
+            OutputError: an output exists already, or cannot be written.
+        """
+        started, net_seconds, done, damage = perf_counter(), 0.0, 0, []
+        width = height = 0
+        pairs = picture_pairs(Path(path), Path(out), overwrite)
+        for source, target in pairs:
+            try:
+                picture = load_image(source)
+            except InputError as error:
+                if strict or len(pairs) == 1:
+                    raise
+                damage.append(str(error))
+                log.warning("%s; skipped", error)
+                continue
+            width, height = scaled_size(*picture.size, max_side)
+            if picture.size != (width, height):
+                picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+            begun = perf_counter()
+            stylized = self.image(np.array(picture))
+            net_seconds += perf_counter() - begun
+            save_image(stylized, target)
+            done += 1
+            progress(done, len(pairs))
+        if not done:
+            raise InputError(f"none of the {len(pairs)} pictures in '{path}' can be read")
+        return summary(out, done, width, height, perf_counter() - started, net_seconds, damage)
+
+
+def picture_pairs(source: Path, out: Path, overwrite: bool) -> list[tuple[Path, Path]]:
+    """Returns what to read and where to write: one pair for a file, one per picture for a folder, which it makes.
+
+    Raises:
+        ConfigError: a folder has no pictures.
+        OutputError: a target exists, or the folder cannot be made.
+    """
+    if not source.is_dir():
+        check_target(out, source, overwrite)
+        return [(source, out)]
+    names = sorted(file.name for file in source.iterdir() if file.suffix.lower() in PICTURES)
+    if not names:
+        raise ConfigError(f"no pictures in '{source}' (looked for {', '.join(sorted(PICTURES))})")
+    try:
+        out.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder '{out}': {(error.strerror or str(error)).lower()}") from error
+    for name in names:
+        check_target(out / name, source / name, overwrite)
+    return [(source / name, out / name) for name in names]
+
+
+def in_half_precision(net: nn.Module) -> nn.Module:
+    """Returns `net` cast to half precision, except instance norm, which takes means over whole frames."""
+    net = net.half().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    for module in net.modules():
+        if isinstance(module, nn.InstanceNorm2d):
+            module.float()
+            module.register_forward_pre_hook(lambda _, features: features[0].float())
+            module.register_forward_hook(lambda *call: call[-1].half())
+    return net
+
+
+def find_device(name: str) -> torch.device:
+    """Returns the device that `name` stands for; "auto" is a GPU if there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device={name} is no device; use auto, cpu or cuda") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise EnvironmentFault(f"device={name}: PyTorch finds {count} CUDA devices here; use device=auto")
+    return device
+
+
+def summary(
+    out: str | Path, frames: int, width: int, height: int, seconds: float, net_seconds: float, damage: list[str]
+) -> Summary:
+    """Returns the summary with its rates."""
+    fps, net_fps = frames / max(seconds, 1e-9), frames / max(net_seconds, 1e-9)
+    return Summary(str(out), frames, width, height, round(seconds, 2), round(fps, 2), round(net_fps, 2), damage)

@@ -1,0 +1,137 @@
+"""What surrounds the pictures in a video file: sound, subtitles, chapters, titles, and how they get into the output."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import cast
+
+import av
+import av.error
+from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer, OutputContainer
+from av.stream import Stream
+
+log = logging.getLogger(__name__)
+
+SOUND = {"webm": "libopus"}  # the encoder for sound that a format refuses; "aac" for the others
+STALE = (  # tags that would no longer be true
+    *("encoder", "duration", "rotate", "bps", "number_of_", "_statistics"),
+    *("major_brand", "minor_version", "compatible_brands", "alpha_mode"),
+)
+
+
+class CarriedTracks:
+    """The other tracks of a video on their way into the output: sound and subtitles, packet by packet as they are.
+
+    Sound that the output's format refuses is encoded anew; whatever else it refuses is left out. Both are said.
+
+    Args:
+        source: the input, read through a handle of its own.
+        video_index: the stream that is not carried, because its pictures are.
+        output: where the tracks go; its header is not yet written.
+    """
+
+    def __init__(self, source: InputContainer, video_index: int, output: OutputContainer) -> None:
+        self._source, self._output = source, output
+        self._targets: dict[int, Stream] = {}
+        self._encoded: set[int] = set()
+        self._unwrap: dict[int, BitStreamFilterContext] = {}
+        left_out: list[str] = []
+        for stream in source.streams:
+            if stream.index == video_index:
+                continue
+            codec = stream.codec_context.name if stream.codec_context else "unknown"
+            if stream.type in ("audio", "subtitle") and accepts(output.format.name, stream):
+                target = output.add_stream_from_template(cast(AudioStream, stream))
+                if codec == "aac" and not stream.codec_context.extradata:  # from MPEG-TS: a header before each packet
+                    self._unwrap[stream.index] = BitStreamFilterContext("aac_adtstoasc", stream)
+            elif stream.type == "audio" and stream.codec_context:
+                encoder = SOUND.get(output.format.name, "aac")
+                log.warning("%s cannot hold %s sound: encoded anew with %s", output.format.name, codec, encoder)
+                target = sound_encoder(output, cast(AudioStream, stream), encoder)
+                self._encoded.add(stream.index)
+            elif stream.type == "data" and source.chapters():
+                continue  # QuickTime keeps the titles of chapters in a track; they are copied as chapters
+            else:
+                left_out.append(f"{stream.index} ({stream.type}, {codec})")
+                continue
+            copy_stream_tags(stream, target)
+            self._targets[stream.index] = target
+        if left_out:
+            log.warning("%s cannot hold these tracks, left out: %s", output.format.name, ", ".join(left_out))
+        self._packets = self._wanted()
+        self._held: av.Packet | None = None  # read, but not yet due
+
+    def copy(self, until: float) -> None:
+        """Writes all packets that belong before the time `until`, seconds; infinity writes what is left."""
+        while (packet := self._held or next(self._packets, None)) is not None:
+            if packet.dts is not None and packet.dts * packet.time_base > until:
+                self._held = packet
+                return
+            self._held = None
+            self._write(packet)
+        for index in self._encoded:
+            self._output.mux(cast(AudioStream, self._targets[index]).encode(None))
+        self._encoded.clear()
+
+    def _wanted(self) -> Iterator[av.Packet]:
+        if not self._targets:
+            return
+        with suppress(av.FFmpegError):  # damage: the reader of the pictures meets it too, and reports it
+            for packet in self._source.demux([self._source.streams[index] for index in self._targets]):
+                if packet.size:
+                    yield packet
+
+    def _write(self, packet: av.Packet) -> None:
+        target, time_base = self._targets[packet.stream_index], packet.time_base
+        if packet.stream_index not in self._encoded:
+            unwrap = self._unwrap.get(packet.stream_index)
+            for each in unwrap.filter(packet) if unwrap else [packet]:
+                if each.dts is not None:
+                    each.stream, each.time_base = target, time_base
+                    self._output.mux(each)
+            return
+        with suppress(av.error.InvalidDataError):
+            for frame in packet.decode():
+                self._output.mux(cast(AudioStream, target).encode(frame))  # pyright: ignore[reportArgumentType]
+
+
+def accepts(form: str, stream: Stream) -> bool:
+    """Returns whether files of the format `form` can hold the stream as it is, by writing a header in memory."""
+    trial = av.open(io.BytesIO(), "w", format=form)
+    try:
+        trial.add_stream_from_template(cast(AudioStream, stream))
+        trial.start_encoding()
+        return True
+    except (ValueError, av.FFmpegError):
+        return False
+    finally:
+        with suppress(av.FFmpegError, ValueError):  # an empty file may be no valid one
+            trial.close()
+
+
+def sound_encoder(output: OutputContainer, like: AudioStream, encoder: str) -> AudioStream:
+    """Returns a new sound track in `output`, with the channels of `like`, and its rate if the encoder can."""
+    rates = av.Codec(encoder, "w").audio_rates
+    rate = like.rate if not rates or like.rate in rates else 48000
+    target = cast(AudioStream, output.add_stream(encoder, rate=rate))
+    target.codec_context.layout = like.layout
+    target.codec_context.bit_rate = 96_000 * like.channels
+    return target
+
+
+def copy_tags(source: InputContainer, output: OutputContainer) -> None:
+    """Copies title, dates and the like, and the chapters."""
+    output.metadata.update({name: text for name, text in source.metadata.items() if not name.lower().startswith(STALE)})
+    if chapters := source.chapters():
+        output.set_chapters(chapters)
+
+
+def copy_stream_tags(source: Stream, target: Stream) -> None:
+    """Copies a track's language, title and role."""
+    target.metadata.update({name: text for name, text in source.metadata.items() if not name.lower().startswith(STALE)})
+    target.disposition = source.disposition

@@ -1,0 +1,103 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastnst.dashboard import Dashboard, without_paths
+
+CONFIG = {"data": {"root": "/home/alice/secret/coco"}, "style": {"image": "C:\\Users\\alice\\cat.jpg"}, "seed": 1, "betas": [0.9, "/x/y"]}
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith("WANDB_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+def contents(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_paths_are_cut_to_their_last_part():
+    assert without_paths(CONFIG) == {"data": {"root": "coco"}, "style": {"image": "cat.jpg"}, "seed": 1, "betas": [0.9, "y"]}
+
+
+def test_without_wandb_only_json_lines_are_written(tmp_path):
+    dashboard = Dashboard(tmp_path, "run", CONFIG, wandb=False, project="p")
+    dashboard.log_metrics({"train/loss": 1.5, "epoch": 0}, step=3)
+    dashboard.log_metrics({"train/loss": 1.25}, step=4)
+    dashboard.finish(0)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"step": 3, "train/loss": 1.5}, {"step": 4, "train/loss": 1.25}]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_without_a_key_wandb_runs_offline_says_how_to_sync_and_leaks_nothing(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "data.root=/home/alice/secret/coco"])
+    folder = tmp_path / "run"
+    folder.mkdir()
+    dashboard = Dashboard(folder, "picasso", CONFIG, wandb=True, project="fastnst")
+    dashboard.log_metrics({"train/loss": 1.5}, step=3)
+    (folder / "net.ckpt").write_bytes(b"weights")
+    dashboard.log_checkpoint(folder / "net.ckpt")
+    dashboard.finish(0)
+    assert dashboard.failures == 0
+    assert f"wandb sync {folder}" in capfd.readouterr().err
+    written = contents(folder / "wandb")
+    assert b"train/loss" in written
+    assert b"coco" in written
+    for secret in (b"alice", os.uname().nodename.encode(), str(Path.cwd()).encode()):
+        assert secret not in written, secret
+
+
+def test_second_start_goes_on_with_the_same_wandb_run(tmp_path):
+    for _ in range(2):
+        Dashboard(tmp_path, "picasso", {}, wandb=True, project="fastnst").finish(0)
+    run_id = (tmp_path / "wandb_id").read_text()
+    runs = list(tmp_path.glob("wandb/offline-run-*"))
+    assert len(runs) == 2
+    assert all(run_id in path.name for path in runs)
+
+
+def test_unreachable_server_falls_back_to_offline(tmp_path):
+    """In a process of its own: W&B reads its server's address once per process."""
+    program = f"""
+from pathlib import Path
+from fastnst import dashboard
+dashboard.START_TIMEOUT = 3
+board = dashboard.Dashboard(Path({str(tmp_path)!r}), "picasso", {{}}, wandb=True, project="fastnst")
+board.log_metrics({{"train/loss": 1.5}}, step=3)
+board.finish(0)
+assert board.failures == 0
+"""
+    environment = {**os.environ, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "W&B runs offline" in done.stderr
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
+
+
+class Broken:
+    """A W&B run whose connection is gone."""
+
+    def __getattr__(self, name):
+        raise BrokenPipeError("gone")
+
+
+def test_failing_dashboard_is_reported_once_and_never_raises(tmp_path, capsys):
+    dashboard = Dashboard(tmp_path, "run", {}, wandb=False, project="p")
+    dashboard.run = Broken()
+    for step in range(3):
+        dashboard.log_metrics({"train/loss": 1.0}, step=step)
+    dashboard.log_media("val/stylized", tmp_path / "x.png", 1)
+    dashboard.log_checkpoint(tmp_path / "x.ckpt")
+    dashboard.finish(0)
+    assert dashboard.failures == 6
+    assert capsys.readouterr().err.count("training goes on") == 1
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 3
