@@ -1,4 +1,4 @@
-"""A still and its next frame: what training sees in place of video.
+"""A picture and its next frame: what training sees of video. Each `temporal=` choice is one class.
 
 All randomness comes from the generator, one per picture, so that a training step is a pure function of its number.
 """
@@ -6,7 +6,7 @@ All randomness comes from the generator, one per picture, so that a training ste
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,22 +14,32 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from fastnst.errors import ConfigError
+from fastnst.flow import affine_flow, inside, warp
 
 PATTERNS = ("sparse", "gaussian", "correlated")
 
 
 class NextFrame(NamedTuple):
-    """The frame that follows a content picture.
+    """The frame that follows a picture.
 
     Attributes:
         content_next: the frame, in [0, 1].
-        flow: where each pixel of the content is found in the next frame, in pixels (x, y), or None if nothing moves.
-        mask: 1 where the two frames show the same thing, 0 elsewhere.
+        flow: where each pixel of the next frame was in the picture, in pixels (x, y): `warp(picture, flow)` lies on top
+            of the next frame. None if nothing moves.
+        mask: 1 where the next frame shows what the picture shows, 0 elsewhere.
     """
 
     content_next: Float[Tensor, "*batch 3 height width"]
     flow: Float[Tensor, "*batch 2 height width"] | None
     mask: Float[Tensor, "*batch 1 height width"]
+
+
+class Pair(Protocol):
+    """Makes the next frame of one picture."""
+
+    def __call__(self, content: Float[Tensor, "3 height width"], generator: Generator) -> NextFrame:
+        """Returns the next frame; all randomness comes from the generator, on the CPU."""
+        ...
 
 
 class NoisePair:
@@ -54,14 +64,77 @@ class NoisePair:
             raise ConfigError(f"temporal.sigma=[{low}, {high}] must be two levels, low and high, 0 or above")
         if not patterns or not set(patterns) <= set(PATTERNS):
             raise ConfigError(f"temporal.patterns={list(patterns)} must be some of {', '.join(PATTERNS)}")
-        self.low, self.high, self.patterns = low, high, tuple(patterns)
+        self.sigma, self.patterns = (low, high), tuple(patterns)
 
     def __call__(self, content: Float[Tensor, "3 height width"], generator: Generator) -> NextFrame:
-        """Returns the next frame of one picture; the noise is drawn on the CPU."""
+        """Returns the picture with noise."""
         pattern = self.patterns[int(torch.randint(len(self.patterns), (), generator=generator))]
-        level = self.low + (self.high - self.low) * float(torch.rand((), generator=generator))
+        level = between(*self.sigma, generator)
         noise = level * unit_noise(pattern, content.shape[-2], content.shape[-1], generator)
         return NextFrame((content + noise.to(content)).clamp(0, 1), None, torch.ones_like(content[:1]))
+
+
+class MotionPair:
+    """The next frame is the picture moved by a known flow, in another light, with noise: `temporal=motion`.
+
+    The flow is exact, and so is the mask of pixels that come from inside the picture: no video, no flow network.
+
+    Args:
+        shift: largest shift along each axis, pixels; what is drawn is a fraction of a pixel as a rule.
+        degrees: largest rotation about the centre.
+        zoom: largest relative change of size, 0.02 for two percent.
+        wave: deviation of a smooth random field that bends the picture, pixels.
+        gain: largest relative change of contrast.
+        brightness: largest change of brightness, in units of the [0, 1] range.
+        noise: what is added last, or None.
+
+    Source: Ruder et al. 2018, arXiv:1708.04538 (motion made up on stills); Wang et al. 2020, "Consistent Video Style
+    Transfer via Relaxation and Regularization", doi:10.1109/TIP.2020.3024018 (smooth random fields, changing light).
+
+    Raises:
+        ConfigError: a setting is below 0.
+    """
+
+    def __init__(
+        self,
+        shift: float,
+        degrees: float,
+        zoom: float,
+        wave: float,
+        gain: float,
+        brightness: float,
+        noise: NoisePair | None,
+    ) -> None:
+        largest = {"shift": shift, "degrees": degrees, "zoom": zoom, "wave": wave, "gain": gain, "brightness": brightness}
+        if low := [name for name, value in largest.items() if value < 0]:
+            raise ConfigError(f"temporal.{low[0]}={largest[low[0]]} must be 0 or above")
+        self.largest, self.noise = largest, noise
+
+    def __call__(self, content: Float[Tensor, "3 height width"], generator: Generator) -> NextFrame:
+        """Returns the picture moved, relit, and with noise."""
+
+        def drawn(name: str) -> float:
+            return between(-self.largest[name], self.largest[name], generator)
+
+        height, width = content.shape[-2:]
+        move = affine_flow(height, width, (drawn("shift"), drawn("shift")), drawn("degrees"), 1 + drawn("zoom"))
+        coarse = torch.randn(1, 2, 4, 4, generator=generator) * self.largest["wave"]
+        wave = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
+        flow = (move + wave).to(content)
+        moved = warp(content[None], flow)[0] * (1 + drawn("gain")) + drawn("brightness")
+        after = self.noise(moved.clamp(0, 1), generator).content_next if self.noise else moved.clamp(0, 1)
+        return NextFrame(after, flow[0], inside(flow)[0])
+
+
+class MixedPair:
+    """Draws one of several pairs for each picture: `temporal=mixed`."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = list(pairs)
+
+    def __call__(self, content: Float[Tensor, "3 height width"], generator: Generator) -> NextFrame:
+        """Returns the next frame that the drawn pair makes."""
+        return self.pairs[int(torch.randint(len(self.pairs), (), generator=generator))](content, generator)
 
 
 def unit_noise(pattern: str, height: int, width: int, generator: Generator) -> Float[Tensor, "3 height width"]:
@@ -77,27 +150,36 @@ def unit_noise(pattern: str, height: int, width: int, generator: Generator) -> F
     return (smooth / smooth.std()).expand(3, height, width)
 
 
-def make_pair(temporal: Mapping[str, Any]) -> NoisePair | None:
+def between(low: float, high: float, generator: Generator) -> float:
+    """Returns a number drawn uniformly from [low, high)."""
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def make_pair(temporal: Mapping[str, Any]) -> Pair | None:
     """Returns what `conf/temporal/*.yaml` names in `pair`: None for `none`.
 
     Raises:
         ConfigError: there is no such pair, or its settings are out of range.
     """
-    if temporal["pair"] == "none":
+    kind = temporal["pair"]
+    if kind == "none":
         return None
-    if temporal["pair"] == "noise":
-        return NoisePair(temporal["sigma"], temporal["patterns"])
-    raise ConfigError(f"temporal.pair={temporal['pair']} must be none or noise")
+    if kind not in {"noise", "motion", "mixed"}:
+        raise ConfigError(f"temporal.pair={kind} must be none, noise, motion or mixed")
+    noise = NoisePair(temporal["sigma"], temporal["patterns"])
+    if kind == "noise":
+        return noise
+    motion = MotionPair(**temporal["motion"], noise=noise)
+    return motion if kind == "motion" else MixedPair([noise, motion])
 
 
-def next_frames(
-    pair: NoisePair, content: Float[Tensor, "batch 3 height width"], seeds: Sequence[int]
-) -> NextFrame:
+def next_frames(pair: Pair, content: Float[Tensor, "batch 3 height width"], seeds: Sequence[int]) -> NextFrame:
     """Returns the next frames of a batch, each picture's drawn from a seed of its own."""
     frames = [pair(picture, Generator().manual_seed(seed)) for picture, seed in zip(content, seeds, strict=True)]
-    flows = [frame.flow for frame in frames if frame.flow is not None]
+    still = torch.zeros_like(content[0, :2])
+    moves = any(frame.flow is not None for frame in frames)
     return NextFrame(
         torch.stack([frame.content_next for frame in frames]),
-        torch.stack(flows) if flows else None,
+        torch.stack([still if frame.flow is None else frame.flow for frame in frames]) if moves else None,
         torch.stack([frame.mask for frame in frames]),
     )

@@ -79,8 +79,8 @@ def temporal_loss(
     """Mean squared intensity change between two aligned stylized frames, over the pixels where nothing should change.
 
     Args:
-        stylized: the earlier frame, in [0, 1].
-        stylized_next: the later frame, warped onto the earlier one if anything moves.
+        stylized: the earlier frame, in [0, 1], warped onto the later one if anything moves.
+        stylized_next: the later frame.
         mask: 1 where the two can be compared, 0 elsewhere. If it is 0 everywhere the loss is 0.
 
     Source: noise pairs after Rainy and de Berker 2018, "Stabilizing neural style-transfer for video" (Element AI);

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastnst.errors import ConfigError, Diverged
 from fastnst.flow import warp
-from fastnst.frames import NextFrame, NoisePair, next_frames
+from fastnst.frames import NextFrame, Pair, next_frames
 from fastnst.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
 from fastnst.net import StylizationNet
 from fastnst.vgg import VGGFeatures
@@ -59,7 +59,7 @@ class StyleTransfer(pl.LightningModule):
         content_weight: float,
         style_weight: float,
         tv_weight: float,
-        pair: NoisePair | None,
+        pair: Pair | None,
         temporal_weight: float,
         temporal_ramp: tuple[float, float],
         max_steps: int,
@@ -113,8 +113,8 @@ class StyleTransfer(pl.LightningModule):
             "tv_loss": total_variation_loss(stylized),
         }
         if following is not None:
-            aligned = after[0] if following.flow is None else warp(after[0].float(), following.flow)
-            losses["temporal_loss"] = temporal_loss(stylized, aligned, following.mask)
+            before = stylized if following.flow is None else warp(stylized.float(), following.flow)
+            losses["temporal_loss"] = temporal_loss(before, after[0], following.mask)
         return losses
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Float[Tensor, ""]:

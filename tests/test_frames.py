@@ -3,7 +3,8 @@ import torch
 from torch import Generator
 
 from fastnst.errors import ConfigError
-from fastnst.frames import PATTERNS, NoisePair, make_pair, next_frames, unit_noise
+from fastnst.flow import warp
+from fastnst.frames import PATTERNS, MixedPair, MotionPair, NoisePair, make_pair, next_frames, unit_noise
 
 
 @pytest.mark.parametrize("pattern", ["gaussian", "correlated"])
@@ -70,3 +71,72 @@ def test_unknown_pair_fails():
     with pytest.raises(ConfigError, match="dreams"):
         make_pair({"pair": "dreams"})
     assert make_pair({"pair": "none"}) is None
+
+
+STILL = {"shift": 0.0, "degrees": 0.0, "zoom": 0.0, "wave": 0.0, "gain": 0.0, "brightness": 0.0}
+
+
+def moved(content, seed=0, noise=None, **largest):
+    return MotionPair(**{**STILL, **largest}, noise=noise)(content, Generator().manual_seed(seed))
+
+
+def test_motion_of_nothing_is_the_same_picture_and_compares_everything():
+    content = torch.rand(3, 32, 48)
+    pair = moved(content)
+    torch.testing.assert_close(pair.content_next, content, rtol=0, atol=1e-5)
+    assert pair.flow is not None
+    assert pair.flow.abs().max().item() < 1e-5
+    assert pair.mask.min().item() == 1
+
+
+@pytest.mark.parametrize("kind", [{"shift": 3.0}, {"degrees": 4.0}, {"zoom": 0.05}, {"wave": 1.5}])
+def test_picture_warped_by_the_flow_is_the_next_frame(kind):
+    content = torch.rand(3, 40, 56)
+    pair = moved(content, seed=1, **kind)
+    assert pair.flow is not None
+    assert pair.flow.abs().max().item() > 0.2
+    torch.testing.assert_close(warp(content[None], pair.flow[None])[0], pair.content_next)
+    assert not torch.allclose(content, pair.content_next, atol=0.05)
+
+
+def test_mask_is_where_the_next_frame_comes_from_inside_the_picture():
+    pair = moved(torch.rand(3, 40, 40), seed=3, shift=6.0)
+    assert pair.flow is not None
+    across, down = pair.flow[:, 0, 0].tolist()
+    columns, rows = torch.arange(40) + across, torch.arange(40) + down
+    by_hand = ((rows >= 0) & (rows <= 39))[:, None] & ((columns >= 0) & (columns <= 39))
+    assert torch.equal(pair.mask[0] > 0, by_hand)
+    assert 0 < pair.mask.mean().item() < 1
+
+
+def test_light_changes_without_motion():
+    content = torch.full((3, 16, 16), 0.5)
+    pairs = [moved(content, seed=seed, gain=0.1, brightness=0.05) for seed in range(8)]
+    changes = [abs(pair.content_next.mean().item() - 0.5) for pair in pairs]
+    assert max(pair.content_next.std().item() for pair in pairs) < 1e-5
+    assert 0.02 < max(changes) <= 0.1  # 0.5 x 0.1 of gain and 0.05 of brightness
+    assert min(pair.mask.min().item() for pair in pairs) == 1
+
+
+def test_motion_adds_its_noise_last():
+    content = torch.full((3, 32, 32), 0.5)
+    pair = moved(content, shift=2.0, noise=NoisePair((0.03, 0.03), ["gaussian"]))
+    assert pair.content_next.std().item() == pytest.approx(0.03, rel=0.1)
+
+
+def test_negative_motion_fails():
+    with pytest.raises(ConfigError, match=r"temporal\.zoom=-1"):
+        MotionPair(**{**STILL, "zoom": -1.0}, noise=None)
+
+
+def test_mixed_pair_draws_each_kind_and_fills_in_still_flow():
+    content = torch.rand(1, 3, 24, 24).expand(12, -1, -1, -1)
+    pair = MixedPair([NoisePair((0.1, 0.1)), MotionPair(**{**STILL, "shift": 2.0}, noise=None)])
+    flow = next_frames(pair, content, range(12)).flow
+    assert flow is not None
+    still = (flow.abs().amax((1, 2, 3)) == 0).sum().item()
+    assert 0 < still < 12
+
+
+def test_batch_without_motion_has_no_flow():
+    assert next_frames(NoisePair((0.1, 0.1)), torch.rand(2, 3, 16, 16), [0, 1]).flow is None
