@@ -35,7 +35,7 @@ def train(settings: dict[str, Any]) -> None:
         raise ConfigError(f"trainer.{low[0]}={setup[low[0]]} must be {AT_LEAST[low[0]]} or more")
     name, picture = style_picture(settings["style"])
     folder, resume = run_folder(settings, name)
-    paths = content_photos(settings["data"])
+    paths = content_paths(settings["data"])
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "`isinstance", FutureWarning)  # pytorch_lightning 2.6 with torch 2.14
@@ -44,7 +44,8 @@ def train(settings: dict[str, Any]) -> None:
     from fastnst.callbacks import AtomicCheckpointIO, Progress, Samples, Saving, StopOnSignal, load_training_checkpoint
     from fastnst.checkpoint import load_checkpoint, save_checkpoint
     from fastnst.dashboard import Dashboard
-    from fastnst.data import ContentPhotos, fingerprint
+    from fastnst.clips import Clips
+    from fastnst.data import ContentPhotos, Photos, fingerprint
     from fastnst.frames import make_pair
     from fastnst.images import to_tensor
     from fastnst.module import StyleTransfer
@@ -54,7 +55,7 @@ def train(settings: dict[str, Any]) -> None:
     recipe = {
         "style_sha256": hashlib.sha256(picture.tobytes()).hexdigest(),
         "data_sha256": fingerprint(paths),
-        "photos": len(paths),
+        "data_items": len(paths),
         **{key: settings[key] for key in ("seed", "loss", "temporal", "trainer")},
         "net": settings["net"]["preset"],
         "net_init": settings["net"]["init"] and Path(settings["net"]["init"]).name,
@@ -78,7 +79,7 @@ def train(settings: dict[str, Any]) -> None:
     )
     photos = ContentPhotos(
         paths, setup["image_size"], setup["batch_size"], settings["data"]["workers"], settings["data"]["validation"],
-        settings["seed"],
+        settings["seed"], Clips if settings["data"]["source"] == "clips" else Photos,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     dashboard = Dashboard(folder, name, settings, **settings["logger"])
@@ -160,8 +161,9 @@ def run_folder(settings: dict[str, Any], name: str) -> tuple[Path, Path | None]:
     return folder, None
 
 
-def content_photos(data: dict[str, Any]) -> list[Path]:
-    """Returns the photos to train on, and names the files that cannot be used."""
+def content_paths(data: dict[str, Any]) -> list[Any]:
+    """Returns the photos, or the shots of clips, to train on, and names the files that cannot be used."""
+    from fastnst.clips import find_shots
     from fastnst.data import download, find_photos, sample_photos
 
     if data["source"] == "sample":
@@ -169,10 +171,10 @@ def content_photos(data: dict[str, Any]) -> list[Path]:
     root = Path(data["root"]).expanduser()
     if data["download"]:
         download(data["url"], root)
-    paths, bad = find_photos(root)
+    paths, bad = find_shots(root) if data["source"] == "clips" else find_photos(root)
     if bad:
         named = ", ".join(f"{file} ({reason})" for file, reason in list(bad.items())[:10])
-        print(f"skipped {len(bad)} of {len(paths) + len(bad)} files: {named}{' ...' if len(bad) > 10 else ''}", file=sys.stderr)
+        print(f"skipped {len(bad)} files in '{root}': {named}{' ...' if len(bad) > 10 else ''}", file=sys.stderr)
     return paths
 
 

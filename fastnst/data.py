@@ -1,4 +1,4 @@
-"""Content pictures for training: any folder of photos, COCO's download, or the photos that come with pip packages."""
+"""Content for training: any folder of photos, COCO's download, or the photos that come with pip packages."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
+from fastnst.frames import NextFrame
 from fastnst.images import EXTENSIONS, load_image, to_tensor
 
 SMALLEST = 32  # photos with a shorter side say nothing about content
@@ -42,53 +43,63 @@ class Photos(Dataset):
     A photo that cannot be read is replaced by the next one, and named in the item.
     """
 
-    def __init__(self, paths: list[Path], image_size: int, augment: bool = True) -> None:
-        self.paths, self.image_size, self.augment = paths, image_size, augment
+    def __init__(self, items: list[Path], image_size: int, augment: bool = True) -> None:
+        self.items, self.image_size, self.augment = items, image_size, augment
 
     def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> dict[str, Any]:
         """Returns `{"content": (3, size, size) in [0, 1], "seed": int, "unreadable": [names]}`."""
         photo, key = item
         random = np.random.default_rng(key)
         unreadable = []
-        for offset in range(len(self.paths)):
-            path = self.paths[(photo + offset) % len(self.paths)]
+        for offset in range(len(self.items)):
+            path = self.items[(photo + offset) % len(self.items)]
             try:
                 image = load_image(path)
             except InputError:
                 unreadable.append(path.name)
                 continue
-            content = random_crop(image, self.image_size, random) if self.augment else centre_crop(image, self.image_size)
+            box, mirrored = random_box(image.size, random) if self.augment else centre_box(image.size)
+            content = cropped(image, self.image_size, box, mirrored)
             return {"content": content, "seed": int(random.integers(2**62)), "unreadable": unreadable}
-        raise InputError(f"none of the {len(self.paths)} photos can be read any more")
+        raise InputError(f"none of the {len(self.items)} photos can be read any more")
 
     def __len__(self) -> int:
         """Returns the number of photos."""
-        return len(self.paths)
+        return len(self.items)
 
 
-def random_crop(image: Image.Image, size: int, random: np.random.Generator) -> Float[Tensor, "3 size size"]:
-    """Returns a square of half to all of the photo's shorter side, scaled to `size`, mirrored half of the time."""
-    side = min(image.size) * random.uniform(0.5, 1)
-    left, top = random.uniform(0, image.width - side), random.uniform(0, image.height - side)
-    box = (left, top, left + side, top + side)
+Box = tuple[float, float, float, float]  # left, top, right, bottom, pixels
+
+
+def random_box(size: tuple[int, int], random: np.random.Generator) -> tuple[Box, bool]:
+    """Returns a square of half to all of the shorter side, anywhere, and whether to mirror it."""
+    side = min(size) * random.uniform(0.5, 1)
+    left, top = random.uniform(0, size[0] - side), random.uniform(0, size[1] - side)
+    return (left, top, left + side, top + side), bool(random.random() < 0.5)
+
+
+def centre_box(size: tuple[int, int]) -> tuple[Box, bool]:
+    """Returns the square in the middle, not mirrored."""
+    left, top = (size[0] - min(size)) / 2, (size[1] - min(size)) / 2
+    return (left, top, left + min(size), top + min(size)), False
+
+
+def cropped(image: Image.Image, size: int, box: Box, mirrored: bool) -> Float[Tensor, "3 size size"]:
+    """Returns the part of a photo in the box, scaled to `size`, in [0, 1]."""
     content = to_tensor(image.resize((size, size), Image.Resampling.BICUBIC, box, reducing_gap=3))
-    return content.flip(2) if random.random() < 0.5 else content
-
-
-def centre_crop(image: Image.Image, size: int) -> Float[Tensor, "3 size size"]:
-    """Returns the square in the middle of the photo, scaled to `size`."""
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    return to_tensor(image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)))
+    return content.flip(2) if mirrored else content
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns `{"content": (B, 3, H, W), "seed": B ints, "unreadable": [names]}`."""
-    return {
+    """Returns `{"content": (B, 3, H, W), "seed": B ints, "unreadable": [names]}`, and "filmed" if the items have it."""
+    batch = {
         "content": torch.stack([item["content"] for item in items]),
         "seed": [item["seed"] for item in items],
         "unreadable": [name for item in items for name in item["unreadable"]],
     }
+    if "filmed" in items[0]:
+        batch["filmed"] = NextFrame(*(torch.stack(part) for part in zip(*(item["filmed"] for item in items), strict=True)))
+    return batch
 
 
 class StepSampler:
@@ -124,28 +135,36 @@ class StepSampler:
 
 
 class ContentPhotos(pl.LightningDataModule):
-    """Training crops without end, and a few fixed photos for validation that training never sees.
+    """Training crops without end, and a few fixed ones for validation that training never sees.
 
     Args:
-        paths: the photos.
+        items: the photos, or the shots of clips.
         image_size: side of the square crops, pixels.
-        batch_size: photos per step, over all devices together.
-        workers: processes that read photos; -1 for one per CPU core but one, 8 at most.
-        validation: how many photos are set aside, evenly spread over `paths`.
+        batch_size: crops per step, over all devices together.
+        workers: processes that read; -1 for one per CPU core but one, 8 at most.
+        validation: how many items are set aside, evenly spread.
         seed: decides order and crops.
+        kind: what makes crops of the items: `Photos` or `Clips`.
     """
 
     def __init__(
-        self, paths: list[Path], image_size: int, batch_size: int, workers: int, validation: int, seed: int
+        self,
+        items: list[Any],
+        image_size: int,
+        batch_size: int,
+        workers: int,
+        validation: int,
+        seed: int,
+        kind: Callable[..., Dataset] | None = None,
     ) -> None:
         super().__init__()
-        if len(paths) < 2:
-            raise ConfigError(f"{len(paths)} photo is too few: training needs two at least, one of them to validate with")
-        validation = max(1, min(validation, len(paths) // 2))
-        aside = {len(paths) * place // validation for place in range(validation)}
-        self.validation_paths = [paths[place] for place in sorted(aside)]
-        self.paths = [path for place, path in enumerate(paths) if place not in aside]
-        self.image_size, self.batch_size, self.seed = image_size, batch_size, seed
+        if len(items) < 2:
+            raise ConfigError(f"{len(items)} photo is too few: training needs two at least, one of them to validate with")
+        validation = max(1, min(validation, len(items) // 2))
+        aside = {len(items) * place // validation for place in range(validation)}
+        self.validation_items = [items[place] for place in sorted(aside)]
+        self.items = [item for place, item in enumerate(items) if place not in aside]
+        self.image_size, self.batch_size, self.seed, self.kind = image_size, batch_size, seed, kind or Photos
         self.workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if workers < 0 else workers
 
     def train_dataloader(self) -> DataLoader:
@@ -153,9 +172,9 @@ class ContentPhotos(pl.LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         if self.batch_size % trainer.world_size:
-            raise ConfigError(f"data.batch_size={self.batch_size} must be a multiple of {trainer.world_size} devices")
+            raise ConfigError(f"trainer.batch_size={self.batch_size} must be a multiple of {trainer.world_size} devices")
         sampler = StepSampler(
-            len(self.paths),
+            len(self.items),
             self.batch_size,
             self.seed,
             lambda: trainer.global_step,
@@ -163,7 +182,7 @@ class ContentPhotos(pl.LightningDataModule):
             trainer.world_size,
         )
         return DataLoader(
-            Photos(self.paths, self.image_size),
+            self.kind(self.items, self.image_size),
             batch_sampler=sampler,  # pyright: ignore[reportArgumentType]
             num_workers=self.workers,
             collate_fn=collate,
@@ -171,13 +190,13 @@ class ContentPhotos(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """Returns the photos set aside, one batch, always the same."""
-        photos = Photos(self.validation_paths, self.image_size, augment=False)
-        keys = [(place, (0, place)) for place in range(len(photos))]
-        return DataLoader(photos, batch_sampler=[keys], collate_fn=collate)  # pyright: ignore[reportArgumentType]
+        """Returns the crops set aside, one batch, always the same."""
+        crops = self.kind(self.validation_items, self.image_size, augment=False)
+        keys = [(place, (0, place)) for place in range(len(self.validation_items))]
+        return DataLoader(crops, batch_sampler=[keys], collate_fn=collate)  # pyright: ignore[reportArgumentType]
 
     def validation(self) -> Float[Tensor, "batch 3 size size"]:
-        """Returns the photos set aside, in [0, 1]."""
+        """Returns the pictures set aside, in [0, 1]."""
         return next(iter(self.val_dataloader()))["content"]
 
 
@@ -234,10 +253,11 @@ def sample_photos() -> list[Path]:
     return paths
 
 
-def fingerprint(paths: list[Path]) -> str:
-    """Returns a short hash of the photos' names and sizes, for the recipe."""
+def fingerprint(items: list[Any]) -> str:
+    """Returns a short hash of the files' names and sizes, for the recipe; of a clip's shots each counts."""
     digest = hashlib.sha256()
-    for path in paths:
+    for item in items:
+        path = item if isinstance(item, Path) else item.path
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
     return digest.hexdigest()[:16]
 

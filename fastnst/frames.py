@@ -37,8 +37,16 @@ class NextFrame(NamedTuple):
 class Pair(Protocol):
     """Makes the next frame of one picture."""
 
-    def __call__(self, content: Float[Tensor, "3 height width"], generator: Generator) -> NextFrame:
-        """Returns the next frame; all randomness comes from the generator, on the CPU."""
+    def __call__(
+        self, content: Float[Tensor, "3 height width"], generator: Generator, filmed: NextFrame | None = None
+    ) -> NextFrame:
+        """Returns the next frame.
+
+        Args:
+            content: the picture, in [0, 1].
+            generator: where all randomness comes from, on the CPU.
+            filmed: the frame that really followed, if the picture is from a clip.
+        """
         ...
 
 
@@ -66,7 +74,9 @@ class NoisePair:
             raise ConfigError(f"temporal.patterns={list(patterns)} must be some of {', '.join(PATTERNS)}")
         self.sigma, self.patterns = (low, high), tuple(patterns)
 
-    def __call__(self, content: Float[Tensor, "3 height width"], generator: Generator) -> NextFrame:
+    def __call__(
+        self, content: Float[Tensor, "3 height width"], generator: Generator, filmed: NextFrame | None = None
+    ) -> NextFrame:
         """Returns the picture with noise."""
         pattern = self.patterns[int(torch.randint(len(self.patterns), (), generator=generator))]
         level = between(*self.sigma, generator)
@@ -110,7 +120,9 @@ class MotionPair:
             raise ConfigError(f"temporal.{low[0]}={largest[low[0]]} must be 0 or above")
         self.largest, self.noise = largest, noise
 
-    def __call__(self, content: Float[Tensor, "3 height width"], generator: Generator) -> NextFrame:
+    def __call__(
+        self, content: Float[Tensor, "3 height width"], generator: Generator, filmed: NextFrame | None = None
+    ) -> NextFrame:
         """Returns the picture moved, relit, and with noise."""
 
         def drawn(name: str) -> float:
@@ -126,15 +138,52 @@ class MotionPair:
         return NextFrame(after, flow[0], inside(flow)[0])
 
 
+class VideoPair:
+    """The next frame is the one that followed in the clip, with the flow measured between them: `temporal=video`.
+
+    Source: Ruder et al. 2018, arXiv:1708.04538; Gao et al. 2018 (ReCoNet), arXiv:1807.01197.
+    """
+
+    def __call__(
+        self, content: Float[Tensor, "3 height width"], generator: Generator, filmed: NextFrame | None = None
+    ) -> NextFrame:
+        """Returns the frame that followed.
+
+        Raises:
+            ConfigError: the picture is not from a clip.
+        """
+        if filmed is None:
+            raise ConfigError("temporal=video and temporal=previous need real frames: data=clips data.root=FOLDER")
+        return filmed
+
+
+class PreviousPair(VideoPair):
+    """The frame that followed, compared pixel by pixel as if nothing moved: `temporal=previous`.
+
+    Source: the student report of 2019 that this project continues: mean squared difference to the previous stylized
+    frame. It is the baseline: it punishes whatever moves.
+    """
+
+    def __call__(
+        self, content: Float[Tensor, "3 height width"], generator: Generator, filmed: NextFrame | None = None
+    ) -> NextFrame:
+        """Returns the frame that followed, without flow and with nothing masked."""
+        followed = super().__call__(content, generator, filmed)
+        return NextFrame(followed.content_next, None, torch.ones_like(followed.mask))
+
+
 class MixedPair:
-    """Draws one of several pairs for each picture: `temporal=mixed`."""
+    """Draws one of several pairs for each picture: `temporal=mixed`. Pictures from clips have real frames among them."""
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self.pairs = list(pairs)
 
-    def __call__(self, content: Float[Tensor, "3 height width"], generator: Generator) -> NextFrame:
+    def __call__(
+        self, content: Float[Tensor, "3 height width"], generator: Generator, filmed: NextFrame | None = None
+    ) -> NextFrame:
         """Returns the next frame that the drawn pair makes."""
-        return self.pairs[int(torch.randint(len(self.pairs), (), generator=generator))](content, generator)
+        pairs = [*self.pairs, VideoPair()] if filmed else self.pairs
+        return pairs[int(torch.randint(len(pairs), (), generator=generator))](content, generator, filmed)
 
 
 def unit_noise(pattern: str, height: int, width: int, generator: Generator) -> Float[Tensor, "3 height width"]:
@@ -155,6 +204,9 @@ def between(low: float, high: float, generator: Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
+REAL: dict[str, type[VideoPair]] = {"video": VideoPair, "previous": PreviousPair}  # pairs that need data=clips
+
+
 def make_pair(temporal: Mapping[str, Any]) -> Pair | None:
     """Returns what `conf/temporal/*.yaml` names in `pair`: None for `none`.
 
@@ -164,8 +216,10 @@ def make_pair(temporal: Mapping[str, Any]) -> Pair | None:
     kind = temporal["pair"]
     if kind == "none":
         return None
+    if kind in REAL:
+        return REAL[kind]()
     if kind not in {"noise", "motion", "mixed"}:
-        raise ConfigError(f"temporal.pair={kind} must be none, noise, motion or mixed")
+        raise ConfigError(f"temporal.pair={kind} must be one of none, noise, motion, mixed, {', '.join(REAL)}")
     noise = NoisePair(temporal["sigma"], temporal["patterns"])
     if kind == "noise":
         return noise
@@ -173,9 +227,18 @@ def make_pair(temporal: Mapping[str, Any]) -> Pair | None:
     return motion if kind == "motion" else MixedPair([noise, motion])
 
 
-def next_frames(pair: Pair, content: Float[Tensor, "batch 3 height width"], seeds: Sequence[int]) -> NextFrame:
+def next_frames(
+    pair: Pair,
+    content: Float[Tensor, "batch 3 height width"],
+    seeds: Sequence[int],
+    filmed: NextFrame | None = None,
+) -> NextFrame:
     """Returns the next frames of a batch, each picture's drawn from a seed of its own."""
-    frames = [pair(picture, Generator().manual_seed(seed)) for picture, seed in zip(content, seeds, strict=True)]
+    followed = [NextFrame(*parts) for parts in zip(*filmed, strict=True)] if filmed else [None] * len(content)
+    frames = [
+        pair(picture, Generator().manual_seed(seed), after)
+        for picture, seed, after in zip(content, seeds, followed, strict=True)
+    ]
     still = torch.zeros_like(content[0, :2])
     moves = any(frame.flow is not None for frame in frames)
     return NextFrame(

@@ -117,10 +117,14 @@ class StyleTransfer(pl.LightningModule):
             losses["temporal_loss"] = temporal_loss(before, after[0], following.mask)
         return losses
 
+    def following(self, batch: dict[str, Any]) -> NextFrame | None:
+        """Returns the frames that follow the batch's, or None without temporal loss."""
+        return next_frames(self.pair, batch["content"], batch["seed"], batch.get("filmed")) if self.pair else None
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Float[Tensor, ""]:
         """Returns the weighted loss; logs each loss and its share of the total."""
         content = batch["content"]
-        losses = self.losses(content, next_frames(self.pair, content, batch["seed"]) if self.pair else None)
+        losses = self.losses(content, self.following(batch))
         weights = {**self.weights, "temporal_loss": self.weights["temporal_loss"] * self.ramp()}
         weighted = {name: loss * weights[name] for name, loss in losses.items()}
         total = torch.stack(list(weighted.values())).sum()
@@ -139,7 +143,7 @@ class StyleTransfer(pl.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Logs the losses on the photos set aside, next frames included."""
         content = batch["content"]
-        losses = self.losses(content, next_frames(self.pair, content, batch["seed"]) if self.pair else None)
+        losses = self.losses(content, self.following(batch))
         self.log_dict({f"val/{name}": loss for name, loss in losses.items()}, batch_size=len(content), sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from fastnst.data import (
-    ContentPhotos, Photos, StepSampler, centre_crop, download, find_photos, fingerprint, random_crop, sample_photos,
+    ContentPhotos, Photos, StepSampler, centre_box, cropped, download, find_photos, fingerprint, random_box, sample_photos,
 )  # fmt: skip
 from fastnst.errors import ConfigError, EnvironmentFault, InputError
 
@@ -52,7 +52,8 @@ def test_crop_is_a_function_of_its_key(photo_folder):
 @pytest.mark.parametrize("size", [(40, 300), (300, 40), (1, 1), (33, 33)])
 def test_crops_have_the_size_asked_for(size):
     image = Image.new("RGB", size, (10, 20, 30))
-    for content in (random_crop(image, 64, np.random.default_rng(0)), centre_crop(image, 64)):
+    for box in (random_box(size, np.random.default_rng(0)), centre_box(size)):
+        content = cropped(image, 64, *box)
         assert content.shape == (3, 64, 64)
         torch.testing.assert_close(content[:, 0, 0] * 255, torch.tensor([10.0, 20.0, 30.0]))
 
@@ -96,8 +97,8 @@ def test_folder_without_photos_fails(content, tmp_path):
 def test_validation_photos_are_kept_out_of_training(photo_folder):
     paths, _ = find_photos(photo_folder)
     photos = ContentPhotos(paths, 32, 4, workers=0, validation=4, seed=0)
-    assert len(photos.validation_paths) == 4
-    assert sorted(photos.paths + photos.validation_paths) == paths
+    assert len(photos.validation_items) == 4
+    assert sorted(photos.items + photos.validation_items) == paths
     assert photos.validation().shape == (4, 3, 32, 32)
 
 

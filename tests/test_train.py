@@ -224,7 +224,7 @@ def settings(*overrides):
 
 
 @pytest.mark.parametrize("style", ["clouds", "liechtenstein", "picasso", "wave"])
-@pytest.mark.parametrize("choice", ["temporal=none", "temporal=noise", "temporal=motion", "temporal=mixed", "data=sample", "net=johnson", "trainer=gpu", "logger=none"])
+@pytest.mark.parametrize("choice", ["temporal=none", "temporal=noise", "temporal=motion", "temporal=mixed", "temporal=video", "temporal=previous", "data=clips", "data=sample", "net=johnson", "trainer=gpu", "logger=none"])
 def test_every_choice_composes(style, choice):
     assert cli.settings("train", [f"style={style}", choice])["style"]["name"] == style
 
