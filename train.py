@@ -72,8 +72,8 @@ def train(settings: dict[str, Any]) -> None:
         load_vgg(settings["vgg"], [settings["loss"]["content_layer"], *settings["loss"]["style_layers"]]),
         to_tensor(picture),
         pair=make_pair(settings["temporal"]),
-        temporal_weight=settings["temporal"]["weight"],
-        temporal_ramp=settings["temporal"]["ramp"],
+        **{f"temporal_{key}": settings["temporal"][key] for key in ("weight", "balance", "ramp")},
+        luminance=settings["temporal"]["luminance"],
         **settings["loss"],
         **{key: setup[key] for key in ("max_steps", "learning_rate", "tail", "clip_norm")},
     )

@@ -19,6 +19,8 @@ from fastnst.net import StylizationNet
 from fastnst.vgg import VGGFeatures
 
 PATIENCE = 3  # skipped steps in a row that end the run
+BALANCE_EVERY, BALANCE_PACE = 20, 0.2  # steps between looks at the gradients; share of the way, in logarithms, each time
+LUMA = (0.2126, 0.7152, 0.0722)  # of R, G, B; ITU-R BT.709
 
 
 class StyleTransfer(pl.LightningModule):
@@ -38,6 +40,9 @@ class StyleTransfer(pl.LightningModule):
         tv_weight: weight of the total variation loss.
         pair: makes the next frame of each photo, or None to train without the temporal loss.
         temporal_weight: weight of the temporal loss once it is ramped up.
+        temporal_balance: wanted ratio of the temporal to the perceptual gradient's norm on the painted frames. The weight
+            then starts from `temporal_weight` and follows slowly, so that one setting serves every style; None keeps it.
+        luminance: let the painting follow changes of the input's light (ReCoNet's luminance warping, arXiv:1807.01197).
         temporal_ramp: (start, end) of the ramp, as fractions of the run, so that the style comes first.
         max_steps: length of the run.
         learning_rate: of Adam, until the cosine tail begins.
@@ -61,6 +66,8 @@ class StyleTransfer(pl.LightningModule):
         tv_weight: float,
         pair: Pair | None,
         temporal_weight: float,
+        temporal_balance: float | None = None,
+        luminance: bool = False,
         temporal_ramp: tuple[float, float],
         max_steps: int,
         learning_rate: float,
@@ -72,16 +79,19 @@ class StyleTransfer(pl.LightningModule):
             "content_loss": content_weight,
             "style_loss": style_weight,
             "tv_loss": tv_weight,
-            "temporal_loss": temporal_weight,
         }
         if negative := [name for name, weight in self.weights.items() if weight < 0]:
             raise ConfigError(f"the weight of the {negative[0]} is {self.weights[negative[0]]}, it must be 0 or above")
+        if temporal_weight < 0 or (temporal_balance or 0) < 0:
+            raise ConfigError(f"temporal.weight={temporal_weight}, temporal.balance={temporal_balance}: 0 or above")
+        self.balance, self.luminance = temporal_balance, luminance
         self.net, self.vgg, self.pair = net, vgg, pair
         self.content_layer, self.style_layers = content_layer, tuple(style_layers)
         self.temporal_ramp = temporal_ramp
         self.max_steps, self.learning_rate, self.tail, self.clip_norm = max_steps, learning_rate, tail, clip_norm
         self.skipped = self.skipped_in_a_row = 0
         self.unreadable: set[str] = set()
+        self.register_buffer("temporal_weight", torch.tensor(float(temporal_weight)))
         with torch.no_grad():
             for layer, features in vgg(style[None], self.style_layers).items():
                 self.register_buffer(f"style_{layer}", gram_matrix(features), persistent=False)
@@ -96,14 +106,19 @@ class StyleTransfer(pl.LightningModule):
         return self.net(content)
 
     def losses(
-        self, content: Float[Tensor, "batch 3 height width"], following: NextFrame | None
+        self,
+        content: Float[Tensor, "batch 3 height width"],
+        following: NextFrame | None,
+        painted: Float[Tensor, "frames 3 height width"],
     ) -> dict[str, Float[Tensor, ""]]:
         """Returns `{"content_loss", "style_loss", "tv_loss", "temporal_loss"}`, unweighted, in float32.
 
-        The temporal loss is there if a following frame is; both frames go through the net in one batch.
+        Args:
+            content: the pictures.
+            following: their next frames, or None: then there is no temporal loss.
+            painted: what the net makes of the pictures, and behind them of their next frames.
         """
-        frames = content if following is None else torch.cat([content, following.content_next])
-        stylized, *after = self.net(frames).split(len(content))
+        stylized, *after = painted.split(len(content))
         features = self.vgg(stylized, {self.content_layer, *self.style_layers})
         with torch.no_grad():
             target = self.vgg(content, {self.content_layer})
@@ -113,9 +128,19 @@ class StyleTransfer(pl.LightningModule):
             "tv_loss": total_variation_loss(stylized),
         }
         if following is not None:
-            before = stylized if following.flow is None else warp(stylized.float(), following.flow)
+            before, light = stylized.float(), content
+            if following.flow is not None:
+                before, light = warp(before, following.flow), warp(content, following.flow)
+            if self.luminance:
+                before = before + luma(following.content_next) - luma(light)
             losses["temporal_loss"] = temporal_loss(before, after[0], following.mask)
         return losses
+
+    def paint(
+        self, content: Float[Tensor, "batch 3 height width"], following: NextFrame | None
+    ) -> Float[Tensor, "frames 3 height width"]:
+        """Returns the pictures stylized, and behind them their next frames, all in one batch of the stateless net."""
+        return self.net(content if following is None else torch.cat([content, following.content_next]))
 
     def following(self, batch: dict[str, Any]) -> NextFrame | None:
         """Returns the frames that follow the batch's, or None without temporal loss."""
@@ -123,16 +148,36 @@ class StyleTransfer(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Float[Tensor, ""]:
         """Returns the weighted loss; logs each loss and its share of the total."""
-        content = batch["content"]
-        losses = self.losses(content, self.following(batch))
-        weights = {**self.weights, "temporal_loss": self.weights["temporal_loss"] * self.ramp()}
-        weighted = {name: loss * weights[name] for name, loss in losses.items()}
+        content, following = batch["content"], self.following(batch)
+        painted = self.paint(content, following)
+        losses = self.losses(content, following, painted)
+        weighted = {name: losses[name] * weight for name, weight in self.weights.items()}
+        if following is not None:
+            if self.balance:
+                self.follow_balance(torch.stack(list(weighted.values())).sum(), losses["temporal_loss"], painted)
+            weighted["temporal_loss"] = losses["temporal_loss"] * self.temporal_weight * self.ramp()
         total = torch.stack(list(weighted.values())).sum()
         self.log_dict({"train/loss": total, **{f"train/{name}": loss for name, loss in losses.items()}})
         self.log_dict({f"train/{name.replace('loss', 'share')}": part / total for name, part in weighted.items()})
         self.unreadable.update(batch["unreadable"])
         self.log("train/unreadable_photos", float(len(self.unreadable)))
         return total
+
+    def follow_balance(
+        self,
+        perceptual: Float[Tensor, ""],
+        temporal: Float[Tensor, ""],
+        painted: Float[Tensor, "frames 3 height width"],
+    ) -> None:
+        """Moves the temporal weight a little towards the wanted ratio of gradients, every `BALANCE_EVERY` steps."""
+        if self.global_step % BALANCE_EVERY:
+            return
+        norms = [torch.autograd.grad(loss, painted, retain_graph=True)[0].float().norm() for loss in (perceptual, temporal)]
+        ratio = self.trainer.strategy.reduce(norms[0] / norms[1].clamp(min=1e-12), reduce_op="mean")
+        if torch.isfinite(ratio):
+            pace = 1.0 if self.global_step == 0 else BALANCE_PACE
+            self.temporal_weight.mul_((self.balance * ratio / self.temporal_weight.clamp(min=1e-12)) ** pace)
+        self.log("train/temporal_weight", self.temporal_weight)
 
     def ramp(self) -> float:
         """Returns the share of the temporal weight that applies now: 0 at first, then rising to 1."""
@@ -143,7 +188,8 @@ class StyleTransfer(pl.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Logs the losses on the photos set aside, next frames included."""
         content = batch["content"]
-        losses = self.losses(content, self.following(batch))
+        following = self.following(batch)
+        losses = self.losses(content, following, self.paint(content, following))
         self.log_dict({f"val/{name}": loss for name, loss in losses.items()}, batch_size=len(content), sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -180,3 +226,8 @@ class StyleTransfer(pl.LightningModule):
                 f"the gradient was not a finite number {PATIENCE} steps in a row, last at step {self.global_step}; "
                 "lower trainer.learning_rate or the loss weights; the last checkpoint is intact"
             )
+
+
+def luma(picture: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 height width"]:
+    """Returns the brightness of each pixel, BT.709."""
+    return (picture * picture.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)

@@ -17,7 +17,7 @@ from fastnst.callbacks import AtomicCheckpointIO, Saving, load_training_checkpoi
 from fastnst.checkpoint import load_checkpoint
 from fastnst.data import ContentPhotos, find_photos
 from fastnst.errors import ConfigError, Diverged, InputError, OutputError
-from fastnst.frames import NoisePair
+from fastnst.frames import NextFrame, NoisePair
 from fastnst.images import load_image, to_tensor
 from fastnst.losses import gram_matrix
 from fastnst.module import StyleTransfer
@@ -112,10 +112,11 @@ def test_30_steps_on_one_batch_make_every_loss_fall():
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     history = []
     for _ in range(30):
-        losses = module.losses(content, following)
+        losses = module.losses(content, following, module.paint(content, following))
         history.append({name: loss.item() for name, loss in losses.items()})
         optimizer.zero_grad()
-        sum(loss * module.weights[name] for name, loss in losses.items()).backward()
+        weights = {**module.weights, "temporal_loss": 100.0}
+        sum(loss * weights[name] for name, loss in losses.items()).backward()
         optimizer.step()
     assert set(history[0]) == {"content_loss", "style_loss", "tv_loss", "temporal_loss"}
     fell = {name: history[-1][name] < 0.9 * history[0][name] for name in history[0]}
@@ -127,7 +128,7 @@ def test_style_picture_goes_through_the_loss_network_once(tiny_vgg):
     style = torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(1))
     expected = gram_matrix(tiny_vgg(style[None], ["relu2_2"])["relu2_2"])
     assert torch.equal(module.style_grams["relu2_2"], expected)
-    assert not [key for key in module.state_dict() if not key.startswith("net.")]
+    assert [key for key in module.state_dict() if not key.startswith("net.")] == ["temporal_weight"]
 
 
 def test_temporal_weight_is_ramped(tiny_vgg, monkeypatch):
@@ -137,6 +138,46 @@ def test_temporal_weight_is_ramped(tiny_vgg, monkeypatch):
         monkeypatch.setattr(type(module), "global_step", step)
         ramp.append(module.ramp())
     assert ramp == pytest.approx([0, 0, 0.5, 1, 1])
+
+
+class Keep(pl.Callback):
+    """Keeps the batches."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.batches.append(batch)
+
+
+def gradient_ratio(module, batch):
+    following = module.following(batch)
+    painted = module.paint(batch["content"], following)
+    losses = module.losses(batch["content"], following, painted)
+    perceptual = sum(losses[name] * weight for name, weight in module.weights.items())
+    weighted = losses["temporal_loss"] * module.temporal_weight
+    return (torch.autograd.grad(weighted, painted, retain_graph=True)[0].norm() / torch.autograd.grad(perceptual, painted)[0].norm()).item()
+
+
+def test_balance_holds_the_ratio_of_the_gradients_whatever_the_weight_was(tiny_vgg, photo_folder, tmp_path):
+    for start in (1e-3, 1e4):
+        module = make_module(tiny_vgg, max_steps=1, temporal_weight=start, temporal_balance=0.5, learning_rate=0.0)
+        batches = []
+        trainer = make_trainer(tmp_path, 1, Keep(batches))
+        trainer.fit(module, make_photos(photo_folder))
+        assert gradient_ratio(module, batches[0]) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_luminance_lets_the_painting_follow_the_light(tiny_vgg):
+    module = make_module(tiny_vgg, luminance=True)
+    content = torch.rand(1, 3, 32, 32) * 0.5
+    brighter = NextFrame(content + 0.2, None, torch.ones(1, 1, 32, 32))
+    painted = torch.rand(1, 3, 32, 32) * 0.5
+    followed, unchanged = torch.cat([painted, painted + 0.2]), torch.cat([painted, painted])
+    assert module.losses(content, brighter, followed)["temporal_loss"].item() == pytest.approx(0, abs=1e-10)
+    assert module.losses(content, brighter, unchanged)["temporal_loss"].item() == pytest.approx(0.04, rel=1e-4)
+    module.luminance = False
+    assert module.losses(content, brighter, unchanged)["temporal_loss"].item() == pytest.approx(0, abs=1e-10)
 
 
 def test_learning_rate_is_constant_then_falls_to_a_hundredth(tiny_vgg):
