@@ -43,8 +43,8 @@ def train(settings: dict[str, Any]) -> None:
 
     from fastnst.callbacks import AtomicCheckpointIO, Progress, Samples, Saving, StopOnSignal, load_training_checkpoint
     from fastnst.checkpoint import load_checkpoint, save_checkpoint
-    from fastnst.dashboard import Dashboard
     from fastnst.clips import Clips
+    from fastnst.dashboard import Dashboard
     from fastnst.data import ContentPhotos, Photos, fingerprint
     from fastnst.frames import make_pair
     from fastnst.images import to_tensor
@@ -95,7 +95,12 @@ def train(settings: dict[str, Any]) -> None:
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, setup["max_steps"]),
         logger=dashboard,
-        callbacks=[Progress(), Saving(last, setup["save_every"], recipe), stop, Samples(folder, dashboard, photos.validation())],
+        callbacks=[
+            Progress(),
+            Saving(last, setup["save_every"], recipe),
+            stop,
+            Samples(folder, dashboard, photos.validation()),
+        ],
         plugins=[AtomicCheckpointIO()],
         use_distributed_sampler=False,
         enable_checkpointing=False,
@@ -110,10 +115,14 @@ def train(settings: dict[str, Any]) -> None:
         trainer.fit(module, photos, ckpt_path=resume, weights_only=True)
         trainer.save_checkpoint(last)
         if stop.received:
-            print(f"stopped at step {trainer.global_step}; to go on: the same command with resume=auto", file=sys.stderr)
+            print(
+                f"stopped at step {trainer.global_step}; to go on: the same command with resume=auto", file=sys.stderr
+            )
             status = 128 + stop.received
             sys.exit(status)
-        losses = {key: round(float(value), 5) for key, value in trainer.callback_metrics.items() if key.endswith("_loss")}
+        losses = {
+            key: round(float(value), 5) for key, value in trainer.callback_metrics.items() if key.endswith("_loss")
+        }
         recipe |= {"steps": trainer.global_step, "final": losses}
         save_checkpoint(finished, net, name, recipe)
         dashboard.log_checkpoint(finished)
@@ -156,7 +165,9 @@ def run_folder(settings: dict[str, Any], name: str) -> tuple[Path, Path | None]:
         return folder, Path(settings["resume"]).expanduser()
     if (folder / "metrics.jsonl").exists() or last.exists():
         if not settings["overwrite"]:
-            raise OutputError(f"'{folder}' holds a run already: resume=auto goes on with it, overwrite=true starts anew")
+            raise OutputError(
+                f"'{folder}' holds a run already: resume=auto goes on with it, overwrite=true starts anew"
+            )
         shutil.rmtree(folder)
     return folder, None
 

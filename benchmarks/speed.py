@@ -33,7 +33,11 @@ def main() -> None:
                 stylizer.frames(frame)
                 if turn:  # the first call of each warms up
                     seconds[preset].append(time.perf_counter() - begun)
-        print(f"| {width}x{height} | " + " | ".join(f"{1 / statistics.median(times):.2f}" for times in seconds.values()) + " |")
+        print(
+            f"| {width}x{height} | "
+            + " | ".join(f"{1 / statistics.median(times):.2f}" for times in seconds.values())
+            + " |"
+        )
 
 
 if __name__ == "__main__":

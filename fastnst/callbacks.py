@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import sys
@@ -46,7 +45,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except RuntimeError as error:  # torch's zip writer on a full disk
             raise OutputError(f"cannot write '{path}': {str(error).splitlines()[0]}") from error
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
         """Returns the checkpoint, on the CPU."""
         return load_training_checkpoint(path)
 
@@ -62,7 +63,9 @@ def load_training_checkpoint(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"cannot read '{path}': {(error.strerror or str(error)).lower()}") from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"'{path}' is not a training checkpoint of fastnst, or is damaged; resume takes a last.ckpt") from error
+        raise InputError(
+            f"'{path}' is not a training checkpoint of fastnst, or is damaged; resume takes a last.ckpt"
+        ) from error
     if not isinstance(checkpoint, dict) or "recipe" not in checkpoint:
         raise InputError(f"'{path}' is not a training checkpoint of fastnst; resume takes a last.ckpt")
     return checkpoint
@@ -80,7 +83,9 @@ class Saving(pl.Callback):
     def __init__(self, path: Path, every: int, recipe: Mapping[str, Any]) -> None:
         self.path, self.every, self.recipe = path, every, dict(recipe)
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Adds the recipe."""
         checkpoint["recipe"] = self.recipe
 
@@ -141,11 +146,17 @@ class Progress(pl.Callback):
         }
         self.bar.update(step - self.bar.n)
         self.bar.set_postfix(losses, refresh=False)
-        if self.bar.disable and trainer.is_global_zero and (now - self.last_line > LINE_EVERY or step == trainer.max_steps):
+        if (
+            self.bar.disable
+            and trainer.is_global_zero
+            and (now - self.last_line > LINE_EVERY or step == trainer.max_steps)
+        ):
             rate = (now - self.began) / max(1, step - self.first)
             left = time.strftime("%H:%M:%S", time.gmtime(rate * (trainer.max_steps - step)))
             shown = " ".join(f"{name} {value}" for name, value in losses.items())
-            print(f"step {step}/{trainer.max_steps}  {shown}  {rate:.2f} s/step, {left} left", file=sys.stderr, flush=True)
+            print(
+                f"step {step}/{trainer.max_steps}  {shown}  {rate:.2f} s/step, {left} left", file=sys.stderr, flush=True
+            )
             self.last_line = now
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

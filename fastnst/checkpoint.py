@@ -71,7 +71,9 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
     if not isinstance(about, dict):
         raise InputError(f"'{path}' is not a fastnst checkpoint (safetensors, but not written by fastnst)")
     if about.get("format") != FORMAT:
-        raise InputError(f"'{path}' has checkpoint format {about.get('format')!r}, this fastnst reads {FORMAT}; update it")
+        raise InputError(
+            f"'{path}' has checkpoint format {about.get('format')!r}, this fastnst reads {FORMAT}; update it"
+        )
     try:
         settings, style, recipe = about["net"], str(about["style"]), about.get("recipe", {})
         if not STYLE_NAME.fullmatch(style):

@@ -74,7 +74,8 @@ def check_types(default: Any, value: Any, name: str = "") -> None:
         for key in default.keys() & value.keys():
             check_types(default[key], value[key], f"{name}.{key}" if name else key)
     for kinds, accepted, words in (
-        (bool, bool, "true or false"), (int, int, "a whole number"), (float, (int, float), "a number"), (list, list, "a list"),
+        (bool, bool, "true or false"), (int, int, "a whole number"), (float, (int, float), "a number"),
+        (list, list, "a list"),
     ):  # fmt: skip
         if isinstance(default, kinds):
             if not isinstance(value, accepted) or (isinstance(value, bool) and kinds is not bool):

@@ -60,7 +60,12 @@ class Clips(Dataset):
             flow = dis_flow(following, content)
             mask = occlusion_mask(flow, dis_flow(content, following))
             filmed = NextFrame(following[0], flow[0], mask[0])
-            return {"content": content[0], "seed": int(random.integers(2**62)), "unreadable": unreadable, "filmed": filmed}
+            return {
+                "content": content[0],
+                "seed": int(random.integers(2**62)),
+                "unreadable": unreadable,
+                "filmed": filmed,
+            }
         raise InputError(f"none of the {len(self.items)} pairs of frames can be read any more")
 
     def __len__(self) -> int:
@@ -84,7 +89,9 @@ def find_shots(root: str | Path) -> tuple[list[Shot], dict[str, str]]:
         try:
             with open_input(path) as container:
                 stream = main_video_stream(container, path)
-                times = sorted(packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None)
+                times = sorted(
+                    packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None
+                )
         except InputError as error:
             bad[str(path.relative_to(root))] = str(error)
             continue

@@ -56,6 +56,7 @@ class Dashboard(Logger):
     def start(self) -> None:
         """Begins the W&B run, or goes on with the one that the folder holds."""
         import wandb
+        from wandb.errors import AuthenticationError, CommError
 
         marker = self.folder / "wandb_id"
         run_id = marker.read_text() if marker.exists() else secrets.token_hex(4)
@@ -73,7 +74,7 @@ class Dashboard(Logger):
         mode = os.environ.get("WANDB_MODE") or ("online" if has_key(wandb.setup().settings.base_url) else "offline")
         try:
             self.run = init(mode, run_id)
-        except (wandb.errors.CommError, wandb.errors.AuthenticationError, TimeoutError):
+        except (CommError, AuthenticationError, TimeoutError):
             mode, run_id = "offline", secrets.token_hex(4)  # the first id stays taken by the attempt that failed
             self.run = init(mode, run_id)
         marker.write_text(run_id)
@@ -113,9 +114,11 @@ class Dashboard(Logger):
         if self.run:
             import wandb
 
-            kind = wandb.Video if path.suffix == ".mp4" else wandb.Image
-            extra = {"format": "mp4"} if path.suffix == ".mp4" else {}
-            self.guarded(lambda: self.run.log({key: kind(str(path), **extra), "step": step}))
+            def show() -> None:
+                media = wandb.Video(str(path), format="mp4") if path.suffix == ".mp4" else wandb.Image(str(path))
+                self.run.log({key: media, "step": step})
+
+            self.guarded(show)
 
     @rank_zero_only
     def log_checkpoint(self, path: Path) -> None:
@@ -142,7 +145,7 @@ class Dashboard(Logger):
 
 
 def has_key(server: str) -> bool:
-    """Returns whether there is an API key for W&B, in the environment or in the netrc file that `wandb login` writes."""
+    """Returns whether there is an API key for W&B, in the environment or where `wandb login` writes it."""
     host = urlparse(server).hostname or ""
     try:
         return bool(os.environ.get("WANDB_API_KEY") or netrc(os.environ.get("NETRC")).authenticators(host))

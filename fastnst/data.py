@@ -31,8 +31,8 @@ from fastnst.images import EXTENSIONS, load_image, to_tensor
 
 SMALLEST = 32  # photos with a shorter side say nothing about content
 SKIMAGE_PHOTOS = (
-    "astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "motorcycle_left.png", "motorcycle_right.png",
-    "rocket.jpg", "brick.png", "camera.png", "grass.png", "gravel.png",
+    "astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "motorcycle_left.png",
+    "motorcycle_right.png", "rocket.jpg", "brick.png", "camera.png", "grass.png", "gravel.png",
 )  # fmt: skip
 COCO = "http://images.cocodataset.org/zips/train2017.zip"  # 18 GB, 118,287 photos, Flickr licences
 
@@ -98,12 +98,14 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         "unreadable": [name for item in items for name in item["unreadable"]],
     }
     if "filmed" in items[0]:
-        batch["filmed"] = NextFrame(*(torch.stack(part) for part in zip(*(item["filmed"] for item in items), strict=True)))
+        batch["filmed"] = NextFrame(
+            *(torch.stack(part) for part in zip(*(item["filmed"] for item in items), strict=True))
+        )
     return batch
 
 
 class StepSampler:
-    """The photos of every training step, for ever: a pure function of (seed, step, rank), so that a resumed run goes on.
+    """The photos of every training step, for ever: a pure function of (seed, step, rank), which a resume needs.
 
     Every photo comes once before any comes again. A step's photos are shared out among the ranks, so that the global
     batch is the same on one device as on several.
@@ -159,7 +161,9 @@ class ContentPhotos(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if len(items) < 2:
-            raise ConfigError(f"{len(items)} photo is too few: training needs two at least, one of them to validate with")
+            raise ConfigError(
+                f"{len(items)} photo is too few: training needs two at least, one of them to validate with"
+            )
         validation = max(1, min(validation, len(items) // 2))
         aside = {len(items) * place // validation for place in range(validation)}
         self.validation_items = [items[place] for place in sorted(aside)]
@@ -172,7 +176,9 @@ class ContentPhotos(pl.LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         if self.batch_size % trainer.world_size:
-            raise ConfigError(f"trainer.batch_size={self.batch_size} must be a multiple of {trainer.world_size} devices")
+            raise ConfigError(
+                f"trainer.batch_size={self.batch_size} must be a multiple of {trainer.world_size} devices"
+            )
         sampler = StepSampler(
             len(self.items),
             self.batch_size,
@@ -284,7 +290,9 @@ def download(url: str, root: Path) -> None:
         done.touch()
         archive.unlink()
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise EnvironmentFault(f"cannot download {url}: {error}; run again to go on, or give data.root=FOLDER") from error
+        raise EnvironmentFault(
+            f"cannot download {url}: {error}; run again to go on, or give data.root=FOLDER"
+        ) from error
     except zipfile.BadZipFile as error:
         archive.unlink(missing_ok=True)
         raise EnvironmentFault(f"{url} did not give a whole zip file; run again to fetch it anew") from error

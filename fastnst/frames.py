@@ -115,7 +115,14 @@ class MotionPair:
         brightness: float,
         noise: NoisePair | None,
     ) -> None:
-        largest = {"shift": shift, "degrees": degrees, "zoom": zoom, "wave": wave, "gain": gain, "brightness": brightness}
+        largest = {
+            "shift": shift,
+            "degrees": degrees,
+            "zoom": zoom,
+            "wave": wave,
+            "gain": gain,
+            "brightness": brightness,
+        }
         if low := [name for name, value in largest.items() if value < 0]:
             raise ConfigError(f"temporal.{low[0]}={largest[low[0]]} must be 0 or above")
         self.largest, self.noise = largest, noise
@@ -173,7 +180,7 @@ class PreviousPair(VideoPair):
 
 
 class MixedPair:
-    """Draws one of several pairs for each picture: `temporal=mixed`. Pictures from clips have real frames among them."""
+    """Draws one of several pairs for each picture: `temporal=mixed`. Clips have real frames among them."""
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self.pairs = list(pairs)
@@ -234,7 +241,9 @@ def next_frames(
     filmed: NextFrame | None = None,
 ) -> NextFrame:
     """Returns the next frames of a batch, each picture's drawn from a seed of its own."""
-    followed = [NextFrame(*parts) for parts in zip(*filmed, strict=True)] if filmed else [None] * len(content)
+    followed: list[NextFrame | None] = [None] * len(content)
+    if filmed is not None and filmed.flow is not None:
+        followed = [NextFrame(*parts) for parts in zip(filmed.content_next, filmed.flow, filmed.mask, strict=True)]
     frames = [
         pair(picture, Generator().manual_seed(seed), after)
         for picture, seed, after in zip(content, seeds, followed, strict=True)

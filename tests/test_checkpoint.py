@@ -70,7 +70,9 @@ class Payload:
         return os.system, (f"touch {self.path}",)
 
 
-@pytest.mark.parametrize("write", [lambda value, path: torch.save(value, path), lambda value, path: path.write_bytes(pickle.dumps(value))])
+@pytest.mark.parametrize(
+    "write", [lambda value, path: torch.save(value, path), lambda value, path: path.write_bytes(pickle.dumps(value))]
+)
 def test_pickle_is_refused_and_never_run(write, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     write(Payload(tmp_path / "pwned"), tmp_path / "a.ckpt")

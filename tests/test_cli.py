@@ -8,8 +8,8 @@ from fastnst.errors import ConfigError
 
 ODD_NAMES = [
     "my clip (1).mp4", "vidéo.mp4", "a=b,c.mp4", "-dash.mp4", "it's.mp4", "sp ace ünï 視頻 'q' [1].mp4", "tail\\",
-    "C:\\Users\\me\\in.mp4", "${b}.mp4", "{x}.mp4", "null.mp4", "true", "1e3", "rtsp://u:p@host:1/x?y=z&w", "\\'", "a\\\\'b",
-    "  padded ", "%s.mp4", "~/x.mp4", "@x", "a:b", "#1.mp4", '"',
+    "C:\\Users\\me\\in.mp4", "${b}.mp4", "{x}.mp4", "null.mp4", "true", "1e3", "rtsp://u:p@host:1/x?y=z&w", "\\'",
+    "a\\\\'b", "  padded ", "%s.mp4", "~/x.mp4", "@x", "a:b", "#1.mp4", '"',
 ]  # fmt: skip
 
 

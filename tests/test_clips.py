@@ -18,7 +18,9 @@ def panned(tmp_path_factory) -> Path:
     """A folder with one clip in which a textured picture moves right by two pixels a frame."""
     folder = tmp_path_factory.mktemp("clips")
     random = np.random.default_rng(0)
-    coarse = Image.fromarray(random.integers(0, 256, (40, 60, 3), dtype=np.uint8)).resize((240, 160), Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(random.integers(0, 256, (40, 60, 3), dtype=np.uint8)).resize(
+        (240, 160), Image.Resampling.BICUBIC
+    )
     coarse.save(folder / "picture.png")
     moving = ["-loop", "1", "-i", folder / "picture.png", "-vf", "crop=160:128:40-2*n:10", "-frames:v", "12"]
     from media import ffmpeg
@@ -97,7 +99,10 @@ def test_pairs_use_the_frame_that_followed(panned):
     assert torch.equal(previous.content_next, video.content_next)
     assert previous.flow is None
     assert previous.mask.min().item() == 1
-    drawn = [next_frames(MixedPair([NoisePair((0.1, 0.1))]), batch["content"], [seed] * 3, batch["filmed"]) for seed in range(8)]
+    drawn = [
+        next_frames(MixedPair([NoisePair((0.1, 0.1))]), batch["content"], [seed] * 3, batch["filmed"])
+        for seed in range(8)
+    ]
     real = [torch.equal(frame.content_next, video.content_next) for frame in drawn]
     assert 0 < sum(real) < 8
 

@@ -8,7 +8,12 @@ import pytest
 
 from fastnst.dashboard import Dashboard, without_paths
 
-CONFIG = {"data": {"root": "/home/alice/secret/coco"}, "style": {"image": "C:\\Users\\alice\\cat.jpg"}, "seed": 1, "betas": [0.9, "/x/y"]}
+CONFIG = {
+    "data": {"root": "/home/alice/secret/coco"},
+    "style": {"image": "C:\\Users\\alice\\cat.jpg"},
+    "seed": 1,
+    "betas": [0.9, "/x/y"],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +29,12 @@ def contents(folder: Path) -> bytes:
 
 
 def test_paths_are_cut_to_their_last_part():
-    assert without_paths(CONFIG) == {"data": {"root": "coco"}, "style": {"image": "cat.jpg"}, "seed": 1, "betas": [0.9, "y"]}
+    assert without_paths(CONFIG) == {
+        "data": {"root": "coco"},
+        "style": {"image": "cat.jpg"},
+        "seed": 1,
+        "betas": [0.9, "y"],
+    }
 
 
 def test_without_wandb_only_json_lines_are_written(tmp_path):

@@ -11,7 +11,16 @@ import torch
 from PIL import Image
 
 from fastnst.data import (
-    ContentPhotos, Photos, StepSampler, centre_box, cropped, download, find_photos, fingerprint, random_box, sample_photos,
+    ContentPhotos,
+    Photos,
+    StepSampler,
+    centre_box,
+    cropped,
+    download,
+    find_photos,
+    fingerprint,
+    random_box,
+    sample_photos,
 )  # fmt: skip
 from fastnst.errors import ConfigError, EnvironmentFault, InputError
 

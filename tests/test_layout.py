@@ -35,11 +35,17 @@ def test_only_their_own_rooms_know_lightning_hydra_and_wandb(path):
 
 
 def test_no_room_without_a_name():
-    assert not {"utils.py", "helpers.py", "common.py", "base.py"} & {path.name for path in (ROOT / "fastnst").glob("*.py")}
+    assert not {"utils.py", "helpers.py", "common.py", "base.py"} & {
+        path.name for path in (ROOT / "fastnst").glob("*.py")
+    }
 
 
 def test_inference_loads_neither_lightning_nor_wandb():
-    program = "import sys, infer, fastnst.stylizer; print([name for name in sys.modules if name.split('.')[0] in " + repr(HEAVY[:2]) + "])"
+    program = (
+        "import sys, infer, fastnst.stylizer; print([name for name in sys.modules if name.split('.')[0] in "
+        + repr(HEAVY[:2])
+        + "])"
+    )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -52,5 +58,9 @@ def test_importing_the_package_is_cheap():
 
 def test_readme_tree_names_every_file():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    missing = [path.name for path in [*(ROOT / "fastnst").glob("*.py"), *ROOT.glob("*.py")] if path.name not in readme and path.name != "__init__.py"]
+    missing = [
+        path.name
+        for path in [*(ROOT / "fastnst").glob("*.py"), *ROOT.glob("*.py")]
+        if path.name not in readme and path.name != "__init__.py"
+    ]
     assert missing == []

@@ -30,14 +30,16 @@ def test_original_weights_know_the_channel_order(real_vgg):
     red = torch.zeros(1, 3, 16, 16)
     red[:, 0] = 1
     by_hand = F.relu(
-        F.conv2d(red * 255 - torch.tensor(MEAN).view(1, 3, 1, 1), weight, real_vgg.get_buffer("conv1_1_bias"), padding=1)
+        F.conv2d(
+            red * 255 - torch.tensor(MEAN).view(1, 3, 1, 1), weight, real_vgg.get_buffer("conv1_1_bias"), padding=1
+        )
     )
     torch.testing.assert_close(real_vgg(red, ["relu1_1"])["relu1_1"], by_hand)
     assert not torch.allclose(by_hand, real_vgg(red.flip(1), ["relu1_1"])["relu1_1"], atol=10)
 
 
 def test_mean_activations_are_those_of_the_original_net(real_vgg):
-    """On noise-free gradients every layer is alive, and deep layers answer less than shallow ones, as the original does."""
+    """On smooth gradients every layer is alive, and deep layers answer less than shallow ones."""
     ramp = torch.linspace(0, 1, 96)
     picture = torch.stack([ramp.expand(96, 96), ramp[:, None].expand(96, 96), ramp.flip(0).expand(96, 96)])[None]
     means = {layer: features.mean().item() for layer, features in real_vgg(picture).items()}
@@ -95,7 +97,8 @@ def test_hub_cache_comes_before_the_wheel(tmp_path, monkeypatch):
 
 
 def test_other_weights_fail(tiny_vgg, tmp_path):
-    torch.save({f"features.{n}.weight": torch.ones(2) for n in range(40)} | {f"features.{n}.bias": torch.ones(2) for n in range(40)}, tmp_path / "v1.pth")  # fmt: skip
+    ones = {f"features.{number}.{kind}": torch.ones(2) for number in range(40) for kind in ("weight", "bias")}
+    torch.save(ones, tmp_path / "v1.pth")
     with pytest.raises(InputError, match="IMAGENET1K_FEATURES, not IMAGENET1K_V1"):
         load_vgg(str(tmp_path / "v1.pth"))
 
