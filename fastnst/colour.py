@@ -108,7 +108,7 @@ def pq_light(signal: np.ndarray) -> np.ndarray:
     Source: ITU-R BT.2100, table 4.
 
     >>> round(float(pq_light(np.array(1.0)))), round(float(pq_light(np.array(0.58))))
-    (10000, 201)
+    (10000, 202)
     """
     root = signal ** (1 / 78.84375)
     return 10000 * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)

@@ -72,6 +72,8 @@ def main() -> None:
         summary = demo(Path("demo"))
     except FastnstError as error:
         leave(error.exit_status, f"error: {error}")
+    except KeyboardInterrupt:
+        leave(130, "stopped by Ctrl-C")
     else:
         print(f"{summary.frames} frames of {summary.width}x{summary.height} in {summary.seconds:.0f} s")
         print(f"{summary.fps:.1f} fps end to end, {summary.net_fps:.1f} fps net only")

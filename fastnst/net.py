@@ -65,9 +65,7 @@ class StylizationNet(nn.Module):
             raise ConfigError(f"no net called {name!r}; there are: {', '.join(PRESETS)}")
         return cls(PRESETS[name])
 
-    def forward(
-        self, content: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch 3 height width"]:
+    def forward(self, content: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
         """Returns the stylized pictures, in [0, 1], for RGB pictures in [0, 1] of any height and width.
 
         Each picture of the batch is treated on its own: a batch of four equals four batches of one.
@@ -97,10 +95,14 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            ConvNorm(channels, channels, kernel_size=3), nn.ReLU(inplace=True), ConvNorm(channels, channels, kernel_size=3)
+            ConvNorm(channels, channels, kernel_size=3),
+            nn.ReLU(inplace=True),
+            ConvNorm(channels, channels, kernel_size=3),
         )
 
-    def forward(self, features: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
+    def forward(
+        self, features: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
         """Returns `features` plus what the block adds to them."""
         return features + self.body(features)
 

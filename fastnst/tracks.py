@@ -40,6 +40,8 @@ class CarriedTracks:
         self._targets: dict[int, Stream] = {}
         self._encoded: set[int] = set()
         self._unwrap: dict[int, BitStreamFilterContext] = {}
+        self._moved: dict[int, int] = {}  # by how much later than in the file, where its times jump back
+        self._before: dict[int, tuple[int, int]] = {}  # decoding time of the packet before, and where it ends
         left_out: list[str] = []
         for stream in source.streams:
             if stream.index == video_index:
@@ -64,7 +66,13 @@ class CarriedTracks:
         if left_out:
             log.warning("%s cannot hold these tracks, left out: %s", output.format.name, ", ".join(left_out))
         self._packets = self._wanted()
+        self._filled: set[int] = set()
         self._held: av.Packet | None = None  # read, but not yet due
+
+    @property
+    def count(self) -> int:
+        """How many tracks something was written to."""
+        return len(self._filled)
 
     def copy(self, until: float) -> None:
         """Writes all packets that belong before the time `until`, seconds; infinity writes what is left."""
@@ -88,16 +96,30 @@ class CarriedTracks:
 
     def _write(self, packet: av.Packet) -> None:
         target, time_base = self._targets[packet.stream_index], packet.time_base
+        self._filled.add(packet.stream_index)
         if packet.stream_index not in self._encoded:
             unwrap = self._unwrap.get(packet.stream_index)
             for each in unwrap.filter(packet) if unwrap else [packet]:
                 if each.dts is not None:
+                    self._keep_rising(each)
                     each.stream, each.time_base = target, time_base
                     self._output.mux(each)
             return
         with suppress(av.error.InvalidDataError):
             for frame in packet.decode():
                 self._output.mux(cast(AudioStream, target).encode(frame))  # pyright: ignore[reportArgumentType]
+
+    def _keep_rising(self, packet: av.Packet) -> None:
+        """Moves a packet behind the one before, as the pictures are, if its times jump back: no format allows that."""
+        index, dts = packet.stream_index, packet.dts or 0
+        last, end = self._before.get(index, (dts - 1, dts))
+        moved = self._moved.get(index, 0)
+        if dts + moved <= last:
+            moved = self._moved[index] = end - dts
+        self._before[index] = dts + moved, dts + moved + max(1, packet.duration or 0)
+        if moved:
+            packet.dts = dts + moved
+            packet.pts = None if packet.pts is None else packet.pts + moved
 
 
 def accepts(form: str, stream: Stream) -> bool:

@@ -7,26 +7,33 @@ the loop between them stays a plain loop.
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
-from av.container import InputContainer, OutputContainer
-from av.stream import Disposition
-from av.video.stream import VideoStream
 
-from fastnst.colour import BT709, FULL, LIMITED, from_rgb24, to_rgb24
+from fastnst.colour import from_rgb24, to_rgb24
+from fastnst.containers import (
+    ENCODERS,
+    FORMATS,
+    add_video_stream,
+    check_video_target,
+    decoder_for,
+    end_of,
+    main_video_stream,
+    open_input,
+    open_output,
+    part_path,
+)
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
-from fastnst.files import check_input, check_target
 from fastnst.tracks import CarriedTracks, copy_stream_tags, copy_tags
 
 if TYPE_CHECKING:  # `infer.py` opens its input before it pays for the import of torch
@@ -35,14 +42,6 @@ if TYPE_CHECKING:  # `infer.py` opens its input before it pays for the import of
 
 log = logging.getLogger(__name__)
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # that we write
-ENCODERS = {"webm": "libvpx-vp9"}  # what codec="auto" is in a format; "libx264" in the others
-IN_RGB = {"ffv1": "bgr0", "libx264rgb": "rgb24"}  # lossless encoders that keep RGB as it is, and their pixel format
-DEMUXERS = (  # that we read: no playlists or image sequences, which open further files, and no devices
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,nut,mxf,wtv,dv,"
-    "h264,hevc,av1,obu,ivf,m4v,yuv4mpegpipe"
-)
-MAX_PIXELS = 150_000_000  # larger frames are refused before memory is taken for them
 QUEUED = 2  # batches that wait on each side of the net
 
 
@@ -112,7 +111,7 @@ class VideoReader:
         self._decoded_size = frame.width, frame.height
         self._coded_size = scaled_size(frame.width, frame.height, max_side)
         self.width, self.height = self._coded_size[::-1] if self._sideways else self._coded_size
-        self._first = first
+        self._frames = chain([first], self._frames)
         self._executor = ThreadPoolExecutor(1, "video reader")
 
     def __enter__(self) -> VideoReader:
@@ -152,10 +151,7 @@ class VideoReader:
     def _next_batch(self) -> Frames | None:
         import torch
 
-        timed = list(islice(self._frames, self.batch - (self._first is not None)))
-        if self._first is not None:
-            timed.insert(0, self._first)
-            self._first = None
+        timed = list(islice(self._frames, self.batch))
         if not timed:
             return None
         pixels = torch.from_numpy(np.stack([self._to_rgb(frame) for frame, _, _ in timed]))  # (T, H, W, 3)
@@ -165,14 +161,19 @@ class VideoReader:
         """Yields each frame with its pts and duration, and judges the damage at the end."""
         usual = max(1, round(1 / (self.frame_rate * self.time_base)))
         held: tuple[av.VideoFrame, int] | None = None  # one frame back: its duration may only show in the next
-        last_end = 0
+        moved = 0  # by how much later than in the file
         for frame in self._decoded():
             pts = frame.pts if frame.pts is not None else frame.dts
             if held is None:
-                held = frame, pts if pts is not None else 0
+                held = frame, pts or 0
                 continue
             before, start = held
-            pts = max(pts if pts is not None else start + usual, start + 1)  # encoders want strictly rising times
+            duration = before.duration or usual
+            pts = start + duration if pts is None else pts + moved
+            if pts <= start:  # joined recordings: encoders want rising times
+                self._notice("times jump back: what follows is moved behind what came before")
+                moved += start + duration - pts
+                pts = start + duration
             yield before, start, before.duration or pts - start
             held = frame, pts
         if held is None:
@@ -180,8 +181,8 @@ class VideoReader:
         frame, start = held
         duration = frame.duration or usual
         if self._bad:  # the frames after this one are lost: it stays until they would have ended
-            last_end = round(self._ends_at / self.time_base)
-        yield frame, start, max(duration, last_end - start)
+            duration = max(duration, round(self._ends_at / self.time_base) + moved - start)
+        yield frame, start, duration
         self._judge_end()
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
@@ -231,10 +232,12 @@ class VideoReader:
         tolerance = max(0.25, 3 / self.frame_rate)
         if start + declared - self._ends_at <= tolerance:
             return
-        with open_input(self.path) as container:  # sound may go on for longer than the pictures
-            found = max(end_of(packet) for packet in container.demux() if packet.size) - start
-        if declared - found > tolerance:
-            self.damage.append(f"ends at {found:.1f} s of {declared:.1f} s")
+        found = self._ends_at
+        with open_input(self.path) as container, suppress(av.FFmpegError):
+            for packet in container.demux():  # sound may go on for longer than the pictures
+                found = max(found, end_of(packet) if packet.size else 0)
+        if start + declared - found > tolerance:
+            self.damage.append(f"ends at {found - start:.1f} s of {declared:.1f} s")
             if self.strict:
                 raise InputError(f"'{self.path}' {self.damage[-1]}; strict=false goes on")
 
@@ -258,10 +261,11 @@ class VideoWriter:
 
     The file grows under the name `part` beside `path` and takes its place only after it was closed, reopened and
     checked. An error removes the part; Ctrl-C and SIGTERM keep it, playable. Writing happens in a background thread,
-    so an error may surface one `write` later, or at the end.
+    so an error may surface one `write` later, or at the end. Times are kept; in Matroska and WebM, which know none
+    below zero, all tracks may move by the 0.02 s of silence that AAC sound begins with.
 
     Args:
-        path: the ending chooses the container, one of `CODECS`.
+        path: the ending chooses the container, one of `FORMATS`.
         reader: the video that gives size and timing; its other tracks are copied.
         overwrite: replace an existing file.
         codec: an encoder as FFmpeg names it ("libx265", "h264_nvenc", "ffv1"); "auto" is H.264, VP9 in `.webm`.
@@ -290,6 +294,8 @@ class VideoWriter:
         form = FORMATS[self.path.suffix.lower()]
         self._codec = ENCODERS.get(form, "libx264") if codec == "auto" else codec
         self._reader = reader
+        self._ends_at = 0.0  # when the last frame written ends, seconds
+        self._durations: dict[int, int] = {}  # of the frames inside the encoder, by their pts
         self._pending: deque[Future[None]] = deque()
         self._source = open_input(reader.path)  # a second handle, from which the other tracks are copied
         try:
@@ -301,6 +307,7 @@ class VideoWriter:
                 copy_tags(self._source, self._container)
                 self._container.start_encoding()
             except BaseException:
+                self._source.close()
                 self._discard()
                 raise
         except (OSError, ValueError, av.FFmpegError) as error:
@@ -314,10 +321,10 @@ class VideoWriter:
         stopped = kind is not None and not issubclass(kind, Exception)  # Ctrl-C, SIGTERM
         keep = False
         try:
-            if kind is None or stopped:
-                self._submit(self._finish)
+            if kind is None or (stopped and self.frames_written):
+                self._submit(self._finish, stopped)
                 self._drain(0)
-                check_written(self.part, self.frames_written, self._reader)
+                self._check()
                 if stopped:
                     log.warning("stopped after %d frames, which play in '%s'", self.frames_written, self.part)
                 else:
@@ -360,14 +367,39 @@ class VideoWriter:
         for rgb, pts, duration in zip(pixels, frames.pts, frames.durations, strict=True):
             frame = from_rgb24(rgb, self._stream.codec_context.pix_fmt or "yuv420p")
             frame.pts, frame.duration, frame.time_base = pts, duration, self._reader.time_base
-            self._container.mux(self._stream.encode(frame))
-            self._tracks.copy(until=float((pts + duration) * self._reader.time_base))
+            self._durations[pts] = duration
+            self._mux(self._stream.encode(frame))
+            self._ends_at = float((pts + duration) * self._reader.time_base)
+            self._tracks.copy(until=self._ends_at)
             self.frames_written += 1
 
-    def _finish(self) -> None:
-        self._container.mux(self._stream.encode(None))
-        self._tracks.copy(until=float("inf"))
+    def _mux(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts or 0, 0)  # encoders forget it
+            self._container.mux(packet)
+
+    def _finish(self, stopped: bool) -> None:
+        self._mux(self._stream.encode(None))
+        self._tracks.copy(until=self._ends_at if stopped else float("inf"))
         self._container.close()
+
+    def _check(self) -> None:
+        """Reopens the finished file and compares; FFmpeg may fail without saying so."""
+        found, ends_at = 0, 0.0
+        with open_input(self.part) as container:
+            stream = main_video_stream(container, self.part)
+            for packet in container.demux(stream):
+                if packet.size:
+                    found, ends_at = found + 1, end_of(packet)
+            tracks = sum(each.type != "data" for each in container.streams)
+            holds = f"{found} frames of {stream.width}x{stream.height}"
+        should = f"{self.frames_written} frames of {self._reader.width}x{self._reader.height}"
+        late = abs(ends_at - self._ends_at) > 0.1  # Matroska may shift all tracks by a little less
+        if holds != should or late or tracks < 1 + self._tracks.count:
+            raise EnvironmentFault(
+                f"'{self.part}' should hold {should} in {self._ends_at:.2f} s and {1 + self._tracks.count} tracks, "
+                f"but holds {holds} in {ends_at:.2f} s and {tracks} tracks; please report this"
+            )
 
     def _discard(self) -> None:
         with suppress(OSError, av.FFmpegError, ValueError):
@@ -383,54 +415,6 @@ class VideoWriter:
         return OutputError(f"cannot write '{self.path}': {reason} (after {self.frames_written} frames)")
 
 
-def open_input(path: Path) -> InputContainer:
-    """Returns the opened video file.
-
-    Raises:
-        InputError: it is missing, empty, or in no format that we read.
-    """
-    check_input(path, "video")
-    try:
-        # "file:" keeps names like "concat:a" and "-a.mp4" from meaning something
-        return av.open(f"file:{path}", "r", options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"})
-    except (av.FFmpegError, ValueError, UnicodeError) as error:
-        raise InputError(f"cannot read video '{path}': it is no video, or its end with the index is missing") from error
-
-
-def main_video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Returns the stream that a player would show: the default one, of these the largest; never a cover picture.
-
-    Raises:
-        InputError: there is none, or its frames have over `MAX_PIXELS` pixels.
-    """
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    streams = [stream for stream in streams if stream.codec_context is not None and stream.width]
-    if not streams:
-        raise InputError(f"cannot read video '{path}': it has no video stream")
-    best = max(streams, key=lambda each: (bool(each.disposition & Disposition.default), each.width * each.height))
-    if best.width * best.height > MAX_PIXELS:
-        size = f"{best.width}x{best.height}"
-        raise InputError(f"cannot read video '{path}': {size} is over {MAX_PIXELS // 1_000_000} million pixels")
-    return best
-
-
-def end_of(packet: av.Packet) -> float:
-    """Returns when the packet's content ends, seconds."""
-    time = packet.pts if packet.pts is not None else packet.dts
-    return float(((time or 0) + (packet.duration or 0)) * packet.time_base)
-
-
-def decoder_for(stream: VideoStream) -> av.VideoCodecContext:
-    """Returns the decoder of a stream; for VP8 and VP9 with transparency the one that decodes that too."""
-    library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
-    if library and stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
-        decoder = cast(av.VideoCodecContext, av.CodecContext.create(library, "r"))
-        decoder.extradata = stream.codec_context.extradata
-        return decoder
-    stream.thread_type = "AUTO"
-    return stream.codec_context
-
-
 def scaled_size(width: int, height: int, max_side: int | None) -> tuple[int, int]:
     """Returns width and height so that the longer is at most `max_side`, both even unless nothing changes.
 
@@ -441,91 +425,3 @@ def scaled_size(width: int, height: int, max_side: int | None) -> tuple[int, int
         return width, height
     scale = max_side / max(width, height)
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
-
-
-def check_video_target(path: Path, source: Path, overwrite: bool) -> None:
-    """Raises ConfigError or OutputError if a video made from `source` cannot be written to `path`."""
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"cannot write video '{path}': no format '{path.suffix}'; use {', '.join(FORMATS)}")
-    check_target(path, source, overwrite)
-    part = part_path(path)
-    if part.exists() and part.samefile(source):
-        raise OutputError(f"'{path}' would be prepared in '{part}', which is the input; rename one of them")
-
-
-def part_path(path: Path) -> Path:
-    """Returns where the video for `path` grows until it is whole.
-
-    >>> part_path(Path("a/clip.mp4")).as_posix()
-    'a/clip.part.mp4'
-    """
-    ending = f".part{path.suffix}"
-    stem = os.fsencode(path.stem)[: 255 - len(os.fsencode(ending))]  # names have at most 255 bytes
-    return path.with_name(os.fsdecode(stem) + ending)
-
-
-def open_output(part: Path, form: str) -> OutputContainer:
-    """Returns a container that plays up to its last second even if the process is killed."""
-    if part.exists():
-        log.warning("replacing '%s', left by a run that did not finish", part)
-    options = {"flush_packets": "1"}
-    if form in ("mp4", "mov"):
-        # hybrid: fragments (of 0.2 s) while it grows, an ordinary file once closed. delay_moov: without it, the priming
-        # of AAC sound shifts all tracks. movie_timescale: the default rounds the start of late tracks to 1 ms
-        options |= {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "200000", "movie_timescale": "90000"}
-    return av.open(f"file:{part}", "w", format=form, options=options)
-
-
-def add_video_stream(
-    container: OutputContainer, reader: VideoReader, codec: str, crf: int, preset: str | None
-) -> VideoStream:
-    """Returns a new video stream in `container`, sized and timed like the reader's frames, tagged BT.709.
-
-    Odd sizes become 4:4:4 in H.264 and H.265, which cannot express them in 4:2:0.
-
-    Raises:
-        EnvironmentFault: there is no such encoder.
-    """
-    try:
-        formats = [form.name for form in av.Codec(codec, "w").video_formats or []]
-    except ValueError as error:
-        raise EnvironmentFault(f"no encoder '{codec}' here; codec=libx264 is always there") from error
-    odd = reader.width % 2 or reader.height % 2
-    wanted = ["yuv420p", "yuv422p10le", "yuv444p"]
-    if odd and ("264" in codec or "265" in codec or "hevc" in codec):
-        wanted = ["yuv444p"]
-        log.warning("odd frame size: written as 4:4:4, which some players cannot play; codec=libvpx-vp9 avoids that")
-    form = IN_RGB.get(codec) or next((form for form in wanted if form in formats), None)
-    if form is None:
-        raise EnvironmentFault(f"'{codec}' is no encoder for video of {reader.width}x{reader.height}; codec=libx264 is")
-    options = {"crf": str(crf)} | ({"preset": preset} if preset else {})
-    if codec.endswith("_nvenc"):
-        options |= {"rc": "vbr", "cq": str(crf)}
-    if codec.startswith("libvpx"):
-        options |= {"row-mt": "1", "cpu-used": "4"}
-    if codec == "libx265":
-        options["x265-params"] = "log-level=error"
-    stream = cast(VideoStream, container.add_stream(codec, rate=reader.frame_rate, options=options))
-    context = stream.codec_context
-    stream.width, stream.height, stream.pix_fmt = reader.width, reader.height, form
-    stream.time_base = context.time_base = reader.time_base
-    # with B-frames, hybrid MP4 cuts off last frames that come after a gap; without, files are 5-10 % larger
-    context.max_b_frames = 0
-    context.sample_aspect_ratio = reader.sample_aspect_ratio
-    context.color_primaries = context.color_trc = BT709
-    context.colorspace, context.color_range = (0, FULL) if codec in IN_RGB else (BT709, LIMITED)
-    if codec in ("libx265", "hevc_nvenc") and container.format.name in ("mp4", "mov"):
-        context.codec_tag = "hvc1"  # Apple's players want it
-    return stream
-
-
-def check_written(part: Path, frames: int, reader: VideoReader) -> None:
-    """Reopens a finished file. Raises EnvironmentFault if it does not hold what was written to it."""
-    with open_input(part) as container:
-        stream = main_video_stream(container, part)
-        found = sum(1 for packet in container.demux(stream) if packet.size)
-        if (found, stream.width, stream.height) != (frames, reader.width, reader.height):
-            raise EnvironmentFault(
-                f"'{part}' should hold {frames} frames of {reader.width}x{reader.height}, "
-                f"but holds {found} of {stream.width}x{stream.height}"
-            )

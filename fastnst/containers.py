@@ -1,0 +1,157 @@
+"""Video files from the outside: which formats we read and write, how they are opened, with which decoder or encoder."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from fastnst.colour import BT709, FULL, LIMITED
+from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
+from fastnst.files import check_input, check_target
+
+if TYPE_CHECKING:
+    from fastnst.video import VideoReader
+
+log = logging.getLogger(__name__)
+
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # that we write
+ENCODERS = {"webm": "libvpx-vp9"}  # what codec="auto" is in a format; "libx264" in the others
+IN_RGB = {"ffv1": "bgr0", "libx264rgb": "rgb24"}  # lossless encoders that keep RGB as it is, and their pixel format
+DEMUXERS = (  # that we read: no playlists or image sequences, which open further files, and no devices
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,nut,mxf,wtv,dv,"
+    "h264,hevc,av1,obu,ivf,m4v,yuv4mpegpipe"
+)
+MAX_PIXELS = 150_000_000  # larger frames are refused before memory is taken for them
+
+
+def open_input(path: Path) -> InputContainer:
+    """Returns the opened video file.
+
+    Raises:
+        InputError: it is missing, empty, or in no format that we read.
+    """
+    check_input(path, "video")
+    try:
+        # "file:" keeps names like "concat:a" and "-a.mp4" from meaning something
+        return av.open(f"file:{path}", "r", options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"})
+    except (av.FFmpegError, ValueError, UnicodeError) as error:
+        raise InputError(f"cannot read video '{path}': it is no video, or its end with the index is missing") from error
+
+
+def main_video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """Returns the stream that a player would show: the default one, of these the largest; never a cover picture.
+
+    Raises:
+        InputError: there is none, or its frames have over `MAX_PIXELS` pixels.
+    """
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    streams = [stream for stream in streams if stream.codec_context is not None and stream.width]
+    if not streams:
+        raise InputError(f"cannot read video '{path}': it has no video stream")
+    best = max(streams, key=lambda each: (bool(each.disposition & Disposition.default), each.width * each.height))
+    if best.width * best.height > MAX_PIXELS:
+        size = f"{best.width}x{best.height}"
+        raise InputError(f"cannot read video '{path}': {size} is over {MAX_PIXELS // 1_000_000} million pixels")
+    return best
+
+
+def end_of(packet: av.Packet) -> float:
+    """Returns when the packet's content ends, seconds."""
+    time = packet.pts if packet.pts is not None else packet.dts
+    return float(((time or 0) + (packet.duration or 0)) * packet.time_base)
+
+
+def decoder_for(stream: VideoStream) -> av.VideoCodecContext:
+    """Returns the decoder of a stream; for VP8 and VP9 with transparency the one that decodes that too."""
+    library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    if library and stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
+        decoder = cast(av.VideoCodecContext, av.CodecContext.create(library, "r"))
+        decoder.extradata = stream.codec_context.extradata
+        return decoder
+    if stream.width * stream.height > 1920 * 1088:  # several frames at once: faster, but in damaged files some are lost
+        stream.thread_type = "AUTO"
+    return stream.codec_context
+
+
+def check_video_target(path: Path, source: Path, overwrite: bool) -> None:
+    """Raises ConfigError or OutputError if a video made from `source` cannot be written to `path`."""
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"cannot write video '{path}': no format '{path.suffix}'; use {', '.join(FORMATS)}")
+    check_target(path, source, overwrite)
+    part = part_path(path)
+    if part.exists() and part.samefile(source):
+        raise OutputError(f"'{path}' would be prepared in '{part}', which is the input; rename one of them")
+
+
+def part_path(path: Path) -> Path:
+    """Returns where the video for `path` grows until it is whole.
+
+    >>> part_path(Path("a/clip.mp4")).as_posix()
+    'a/clip.part.mp4'
+    """
+    ending = f".part{path.suffix}"
+    stem = os.fsencode(path.stem)[: 255 - len(os.fsencode(ending))]  # names have at most 255 bytes
+    return path.with_name(os.fsdecode(stem) + ending)
+
+
+def open_output(part: Path, form: str) -> OutputContainer:
+    """Returns a container that plays up to its last second even if the process is killed."""
+    if part.exists():
+        log.warning("replacing '%s', left by a run that did not finish", part)
+    options = {"flush_packets": "1"}
+    if form in ("mp4", "mov"):
+        # hybrid: fragments (of 0.2 s) while it grows, an ordinary file once closed. delay_moov: without it, the priming
+        # of AAC sound shifts all tracks; before FFmpeg 8.1 (PyAV 18) the two together write broken files.
+        # movie_timescale: the default rounds the start of late tracks to 1 ms
+        options |= {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "200000", "movie_timescale": "90000"}
+    return av.open(f"file:{part}", "w", format=form, options=options)
+
+
+def add_video_stream(
+    container: OutputContainer, reader: VideoReader, codec: str, crf: int, preset: str | None
+) -> VideoStream:
+    """Returns a new video stream in `container`, sized and timed like the reader's frames, tagged BT.709.
+
+    Odd sizes become 4:4:4 in H.264 and H.265, which cannot express them in 4:2:0.
+
+    Raises:
+        EnvironmentFault: there is no such encoder.
+    """
+    try:
+        formats = [form.name for form in av.Codec(codec, "w").video_formats or []]
+    except ValueError as error:
+        raise EnvironmentFault(f"no encoder '{codec}' here; codec=libx264 is always there") from error
+    odd = reader.width % 2 or reader.height % 2
+    wanted = ["yuv420p", "yuv422p10le", "yuv444p"]
+    if odd and ("264" in codec or "265" in codec or "hevc" in codec):
+        wanted = ["yuv444p"]
+        log.warning("odd frame size: written as 4:4:4, which some players cannot play; codec=libvpx-vp9 avoids that")
+    form = IN_RGB.get(codec) or next((form for form in wanted if form in formats), None)
+    if form is None:
+        raise EnvironmentFault(f"'{codec}' is no encoder for video of {reader.width}x{reader.height}; codec=libx264 is")
+    options = {"crf": str(crf)} | ({"preset": preset} if preset else {})
+    if codec.endswith("_nvenc"):
+        options |= {"rc": "vbr", "cq": str(crf)}
+    if codec.startswith("libvpx"):
+        options |= {"row-mt": "1", "cpu-used": "4"}
+    if codec == "libx265":
+        options["x265-params"] = "log-level=error"
+    stream = cast(VideoStream, container.add_stream(codec, rate=reader.frame_rate, options=options))
+    context = stream.codec_context
+    stream.width, stream.height, stream.pix_fmt = reader.width, reader.height, form
+    stream.time_base = context.time_base = reader.time_base
+    # with B-frames, hybrid MP4 cuts off last frames that come after a gap; without, files are 5-10 % larger
+    context.max_b_frames = 0
+    context.sample_aspect_ratio = reader.sample_aspect_ratio
+    context.color_primaries = context.color_trc = BT709
+    context.colorspace, context.color_range = (0, FULL) if codec in IN_RGB else (BT709, LIMITED)
+    if codec in ("libx265", "hevc_nvenc") and container.format.name in ("mp4", "mov"):
+        context.codec_tag = "hvc1"  # Apple's players want it
+    return stream

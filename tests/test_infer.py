@@ -1,0 +1,351 @@
+"""The real command, `python infer.py`, in its own process or, where only its words matter, in this one."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from media import clip, silent, times, tracks
+from PIL import Image
+
+import infer
+from fastnst import cli
+from fastnst.checkpoint import save_checkpoint
+from fastnst.net import StylizationNet
+
+INFER = Path(infer.__file__)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.ckpt"
+    save_checkpoint(path, StylizationNet(channels=(2, 2, 2), residual_blocks=0), "tiny", {})
+    return path
+
+
+def start(folder: Path, *arguments: object, **options) -> subprocess.Popen:
+    command = [sys.executable, str(INFER), *map(str, arguments)]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def run(folder: Path, *arguments: object, **options) -> subprocess.CompletedProcess:
+    process = start(folder, *arguments, **options)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fails(done: subprocess.CompletedProcess, status: int, words: str) -> None:
+    """Asserts the exit status, one line on stderr that holds `words`, and nothing on stdout."""
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Runs the command in this process; returns exit status, stdout and stderr."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run_here(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["infer.py", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main(infer.infer, config="infer", usage=infer.USAGE, paths={"video", "out", "ckpt"})
+        except SystemExit as leaving:
+            status = int(leaving.code or 0)
+        return status, *capsys.readouterr()
+
+    yield run_here
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_video_is_stylized_beside_itself_and_nothing_else_appears(tmp_path: Path, checkpoint: Path):
+    source = clip(tmp_path / "in.mp4")
+    done = run(tmp_path, "video=in.mp4", f"ckpt={checkpoint}")
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path) == ["in.mp4", "in_tiny.mp4"]  # no outputs/, no .hydra/, no log
+    assert times(tmp_path / "in_tiny.mp4") == times(source)
+    assert [track.packets for track in tracks(tmp_path / "in_tiny.mp4", "audio")] == [
+        track.packets for track in tracks(source, "audio")
+    ]
+    first, second, third = done.stdout.splitlines()
+    assert first.startswith("25 frames, 128x96, in ")
+    assert "fps end to end" in second
+    assert "fps net only" in second
+    assert third == "in_tiny.mp4"
+    assert done.stderr == ""
+
+
+def test_json_report_is_one_line_with_the_real_numbers(tmp_path: Path, checkpoint: Path):
+    clip(tmp_path / "in.mp4")
+    done = run(tmp_path, "video=in.mp4", f"ckpt={checkpoint}", "report=json", "out=x.mkv", "batch=4", "threads=1")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    report = json.loads(done.stdout)
+    assert (report["frames"], report["width"], report["height"], report["path"]) == (25, 128, 96, "x.mkv")
+    assert report["net_fps"] > report["fps"] > 0
+    assert report["damage"] == []
+    assert len(times(tmp_path / "x.mkv")) == 25
+
+
+def test_help_answers_fast_and_without_torch(tmp_path: Path):
+    started = time.monotonic()
+    done = run(tmp_path, "--help")
+    assert time.monotonic() - started < 3
+    assert done.returncode == 0
+    assert "video: null" in done.stdout
+    assert names(tmp_path) == []
+
+
+def test_bad_input_is_refused_in_two_seconds_without_torch(tmp_path: Path, checkpoint: Path):
+    (tmp_path / "z.mp4").touch()
+    started = time.monotonic()
+    fails(run(tmp_path, "video=z.mp4", f"ckpt={checkpoint}"), 3, "cannot read video 'z.mp4': the file is empty")
+    assert time.monotonic() - started < 2
+    assert names(tmp_path) == ["z.mp4"]
+
+
+def test_what_infer_imports_holds_no_lightning_and_no_wandb(tmp_path: Path, checkpoint: Path):
+    silent(tmp_path / "in.mp4", "-frames:v", 2)
+    code = f"""
+import runpy, sys
+sys.argv = ["infer.py", "video=in.mp4", "ckpt={checkpoint}"]
+sys.path.insert(0, {str(INFER.parent)!r})
+sys.modules["torch"] = None  # importing it now would fail
+import infer
+del sys.modules["torch"]
+runpy.run_path({str(INFER)!r}, run_name="__main__")
+print(sorted({{"pytorch_lightning", "lightning", "wandb", "torchvision", "cv2"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+NAMES = [
+    *("my clip (1).mp4", "vidéo.mp4", "a=b,c.mp4", "-dash.mp4", "it's.mp4", "視頻 'q' [1].mp4", "{a}.mp4", "[x] y.mp4"),
+    *(
+        "$HOME ${x}.mp4",
+        "back\\slash.mp4",
+        "null.mp4",
+        "50%.mp4",
+        "#1; rm.mp4",
+        'dou"ble.mp4',
+        "a:b.mp4",
+        " space .mp4",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_file_name_works_in_and_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path, command, name: str
+):
+    silent(tmp_path / "plain.mp4", "-frames:v", 2).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    status, out, err = command(f"video={name}", f"ckpt={checkpoint}")
+    assert status == 0, err
+    result = f"{Path(name).stem}_tiny.mp4"
+    assert out.splitlines()[-1] == result
+    assert names(tmp_path) == sorted([name, result])
+    status, _, err = command(f"video={result}", f"out=again {name}", f"ckpt={checkpoint}")
+    assert status == 0, err
+    assert (tmp_path / f"again {name}").is_file()
+
+
+def test_dashed_name_works_from_a_real_command_line(tmp_path: Path, checkpoint: Path):
+    silent(tmp_path / "plain.mp4", "-frames:v", 2).rename(tmp_path / "-視頻 'q' [1] (2)=a,b.mp4")
+    done = run(tmp_path, "video=-視頻 'q' [1] (2)=a,b.mp4", f"ckpt={checkpoint}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "-視頻 'q' [1] (2)=a,b_tiny.mp4"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        ([], 2, "video is missing"),
+        (["video=in.mp4"], 2, "ckpt is missing"),
+        (["video=in.mp4", "ckpt=CKPT", "crf=high"], 2, "crf=high must be a whole number"),
+        (["video=in.mp4", "ckpt=CKPT", "crf=99"], 2, "crf=99 should be a whole number from 0 to 63"),
+        (["video=in.mp4", "ckpt=CKPT", "batch=0"], 2, "batch=0 should be"),
+        (["video=in.mp4", "ckpt=CKPT", "max_side=big"], 2, "max_side=big should be"),
+        (["video=in.mp4", "ckpt=CKPT", "overwrite=7"], 2, "overwrite=7 must be true or false"),
+        (["video=in.mp4", "ckpt=CKPT", "report=xml"], 2, "report=xml should be text or json"),
+        (["video=in.mp4", "ckpt=CKPT", "colour=red"], 2, "colour"),
+        (["video=in.mp4", "ckpt=CKPT", "device=toaster"], 2, "device=toaster is no device"),
+        (["video=in.mp4", "ckpt=CKPT", "--loud"], 2, "unknown flag '--loud'"),
+        (["video=in.mp4", "ckpt=CKPT", "out=x.foo"], 2, "no format '.foo'; use .mp4"),
+        (["video=missing.mp4", "ckpt=CKPT"], 3, "'missing.mp4': there is no such file"),
+        (["video=in.mp4", "ckpt=missing.ckpt"], 3, "checkpoint 'missing.ckpt' does not exist"),
+        (["video=in.mp4", "ckpt=in.mp4"], 3, "'in.mp4' is not a fastnst checkpoint"),
+        (["video=missing.png", "ckpt=CKPT"], 3, "cannot read picture 'missing.png'"),
+        (["video=in.mp4", "ckpt=CKPT", "out=nowhere/x.mp4"], 4, "the folder 'nowhere' does not exist"),
+        (["video=in.mp4", "ckpt=CKPT", "out=old.mp4"], 4, "'old.mp4' exists; use overwrite=true"),
+        (["video=in.mp4", "ckpt=CKPT", "out=in.mp4", "overwrite=true"], 4, "is the input itself"),
+        (["video=in.mp4", "ckpt=CKPT", "codec=nonsense"], 5, "no encoder 'nonsense'"),
+        (["video=in.mp4", "ckpt=CKPT", "preset=nonsense"], 5, "codec=libx264 does not start"),
+    ],
+)
+def test_mistakes_get_one_line_and_their_status(tmp_path, monkeypatch, checkpoint, command, arguments, status, words):
+    silent(tmp_path / "in.mp4", "-frames:v", 2)
+    (tmp_path / "old.mp4").write_bytes(b"old")
+    monkeypatch.chdir(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    found, out, err = command(*[argument.replace("CKPT", str(checkpoint)) for argument in arguments])
+    assert (found, out, len(err.splitlines())) == (status, "", 1), err
+    assert words in err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_existing_default_output_is_kept_unless_overwritten(tmp_path, monkeypatch, checkpoint, command):
+    silent(tmp_path / "in.mp4", "-frames:v", 2)
+    (tmp_path / "in_tiny.mp4").write_bytes(b"old")
+    monkeypatch.chdir(tmp_path)
+    status, _, err = command("video=in.mp4", f"ckpt={checkpoint}")
+    assert status == 4
+    assert "in_tiny.mp4' exists" in err
+    assert (tmp_path / "in_tiny.mp4").read_bytes() == b"old"
+    assert command("video=in.mp4", f"ckpt={checkpoint}", "overwrite=true")[0] == 0
+    assert len(times(tmp_path / "in_tiny.mp4")) == 2
+
+
+def test_damaged_input_is_finished_reported_and_exits_with_6(tmp_path, monkeypatch, checkpoint, command):
+    whole = clip(tmp_path / "whole.mp4", "-movflags", "+faststart", seconds=2).read_bytes()
+    (tmp_path / "in.mp4").write_bytes(whole[: len(whole) * 6 // 10])
+    monkeypatch.chdir(tmp_path)
+    status, out, err = command("video=in.mp4", f"ckpt={checkpoint}", "report=json")
+    assert status == 6
+    assert "of 2.0 s" in err
+    assert "of 2.0 s" in json.loads(out)["damage"][0]
+    assert times(tmp_path / "in_tiny.mp4") == times(tmp_path / "in.mp4")
+    status, out, err = command("video=in.mp4", f"ckpt={checkpoint}", "strict=true", "out=strict.mp4")
+    assert (status, out) == (3, "")
+    assert not (tmp_path / "strict.mp4").exists()
+
+
+def test_pictures_and_folders_are_stylized_under_their_style(tmp_path, monkeypatch, checkpoint, command):
+    (tmp_path / "holiday").mkdir()
+    for path in (tmp_path / "in.png", tmp_path / "holiday" / "1.jpg", tmp_path / "holiday" / "2.webp"):
+        Image.new("RGB", (30, 20), "green").save(path)
+    monkeypatch.chdir(tmp_path)
+    status, out, err = command("video=in.png", f"ckpt={checkpoint}")
+    assert (status, out.splitlines()[-1]) == (0, "in_tiny.png"), err
+    status, out, err = command("video=holiday/", f"ckpt={checkpoint}")
+    assert status == 0, err
+    assert out.startswith("2 pictures, 30x20")
+    assert names(tmp_path) == ["holiday", "holiday_tiny", "in.png", "in_tiny.png"]
+    assert names(tmp_path / "holiday_tiny") == ["1.jpg", "2.webp"]
+    (tmp_path / "broken.jpg").write_text("<html>")
+    status, _, err = command("video=broken.jpg", f"ckpt={checkpoint}")
+    assert status == 3
+    assert "cannot read picture 'broken.jpg'" in err
+
+
+# endings of a run
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some ten seconds of work."""
+    return clip(tmp_path_factory.mktemp("long") / "in.mp4", "-preset", "ultrafast", seconds=24, size="320x240")
+
+
+def wait_for(path: Path, size: int, process: subprocess.Popen) -> None:
+    """Waits until the file has grown to `size` bytes."""
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.stat().st_size >= size):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_keeps_a_playable_part_and_says_where(
+    tmp_path: Path, checkpoint: Path, long_clip: Path, number: int, status: int
+):
+    source = Path(shutil.copy(long_clip, tmp_path))
+    process = start(tmp_path, "video=in.mp4", f"ckpt={checkpoint}")
+    wait_for(tmp_path / "in_tiny.part.mp4", 10_000, process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4"]
+    assert "in_tiny.part.mp4" in err
+    assert "Traceback" not in err
+    assert out == ""
+    kept = times(tmp_path / "in_tiny.part.mp4")
+    assert 0 < len(kept) < 600
+    assert kept == times(source)[: len(kept)]
+    assert f"stopped after {len(kept)} frames" in err
+
+
+def test_kill_leaves_a_part_that_plays_and_the_next_run_says_so(tmp_path: Path, checkpoint: Path, long_clip: Path):
+    source = Path(shutil.copy(long_clip, tmp_path))
+    process = start(tmp_path, "video=in.mp4", f"ckpt={checkpoint}")
+    wait_for(tmp_path / "in_tiny.part.mp4", 100_000, process)
+    process.kill()
+    process.communicate()
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4"]
+    kept = times(tmp_path / "in_tiny.part.mp4")
+    assert len(kept) > 10
+    assert kept == times(source)[: len(kept)]
+    silent(tmp_path / "short.mp4", "-frames:v", 2).replace(tmp_path / "in.mp4")
+    done = run(tmp_path, "video=in.mp4", f"ckpt={checkpoint}")
+    assert done.returncode == 0
+    assert "replacing 'in_tiny.part.mp4', left by a run that did not finish" in done.stderr
+    assert names(tmp_path) == ["in.mp4", "in_tiny.mp4"]
+
+
+def test_full_disk_is_one_line_and_harms_nothing(tmp_path: Path, checkpoint: Path, long_clip: Path):
+    shutil.copy(long_clip, tmp_path)
+    (tmp_path / "in_tiny.mp4").write_bytes(b"old")
+    arguments = ("video=in.mp4", f"ckpt={checkpoint}", "overwrite=true", "max_side=64")
+    full = run(tmp_path, *arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
+    fails(full, 4, "cannot write 'in_tiny.mp4': file too large")
+    assert names(tmp_path) == ["in.mp4", "in_tiny.mp4"]
+    assert (tmp_path / "in_tiny.mp4").read_bytes() == b"old"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not sys.platform.startswith("linux"), reason="mounting needs root")
+def test_full_file_system_is_one_line_and_leaves_it_empty(tmp_path: Path, checkpoint: Path, long_clip: Path):
+    shutil.copy(long_clip, tmp_path)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("no permission to mount")
+    try:
+        fails(run(tmp_path, "video=in.mp4", f"ckpt={checkpoint}", "out=disk/x.mp4"), 4, "no space left on device")
+        assert names(disk) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_second_ctrl_c_quits_at_once(tmp_path: Path, checkpoint: Path, long_clip: Path):
+    shutil.copy(long_clip, tmp_path)
+    process = start(tmp_path, "video=in.mp4", f"ckpt={checkpoint}", "preset=veryslow")
+    wait_for(tmp_path / "in_tiny.part.mp4", 1, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stopped = time.monotonic()
+    process.communicate(timeout=60)
+    assert time.monotonic() - stopped < 3
+    assert process.returncode in (-signal.SIGINT, 130)
+    assert "in_tiny.mp4" not in names(tmp_path)

@@ -1,0 +1,191 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from media import clip, times, tracks
+from PIL import Image
+from torch import nn
+
+import fastnst
+from fastnst.checkpoint import save_checkpoint
+from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
+from fastnst.images import to_float, to_uint8
+from fastnst.net import StylizationNet
+from fastnst.stylizer import Stylizer, find_device, in_half_precision
+from fastnst.video import VideoReader
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8)
+
+
+def small_net() -> StylizationNet:
+    return StylizationNet(channels=(4, 8, 8), residual_blocks=1)
+
+
+class Inverse(nn.Module):
+    def forward(self, content: torch.Tensor) -> torch.Tensor:
+        return 1 - content
+
+
+class Greedy(nn.Module):
+    """Runs out of memory on more than `limit` frames."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, content: torch.Tensor) -> torch.Tensor:
+        if len(content) > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return content
+
+
+def test_importing_the_package_does_not_import_torch_and_offers_stylizer():
+    code = (
+        "import sys, fastnst; assert 'torch' not in sys.modules; from fastnst import Stylizer; print(Stylizer.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "Stylizer"
+    with pytest.raises(AttributeError, match="has no attribute 'Stylist'"):
+        fastnst.Stylist  # noqa: B018
+
+
+@pytest.mark.parametrize("shape", [(48, 64, 3), (37, 53, 3), (1, 1, 3)])
+def test_image_has_the_size_of_the_input_and_is_what_the_net_says(shape: tuple[int, int, int]):
+    net, array = small_net(), noise(*shape).numpy()
+    stylized = Stylizer(net, "cpu").image(array)
+    expected = to_uint8(net(to_float(torch.from_numpy(array).permute(2, 0, 1))[None]))[0].permute(1, 2, 0).numpy()
+    assert stylized.dtype == np.uint8
+    np.testing.assert_array_equal(stylized, expected)
+
+
+def test_identity_net_changes_no_pixel_and_not_the_argument():
+    pixels = noise(2, 3, 16, 16)
+    before = pixels.clone()
+    assert torch.equal(Stylizer(nn.Identity(), "cpu").frames(pixels), before)
+    assert torch.equal(pixels, before)
+
+
+def test_four_frames_at_once_equal_four_times_one():
+    stylizer, pixels = Stylizer(small_net(), "cpu"), noise(4, 3, 32, 40)
+    one_by_one = torch.cat([stylizer.frames(pixels[i : i + 1]) for i in range(4)])
+    assert (stylizer.frames(pixels).int() - one_by_one.int()).abs().max() <= 1  # rounding
+
+
+def test_half_precision_keeps_instance_norm_in_float32_and_the_picture_within_a_level():
+    net, pixels = StylizationNet.preset("half").eval(), noise(1, 3, 64, 64)
+    with torch.inference_mode():
+        exact = to_uint8(net(to_float(pixels)))
+        half = in_half_precision(net)
+        approximate = to_uint8(half(to_float(pixels).half()))
+    kinds = {
+        type(module): module.weight.dtype
+        for module in half.modules()
+        if isinstance(module, (nn.Conv2d, nn.InstanceNorm2d))
+    }
+    assert kinds == {nn.Conv2d: torch.float16, nn.InstanceNorm2d: torch.float32}
+    assert (exact.int() - approximate.int()).abs().float().mean() < 1
+
+
+def test_out_of_memory_is_tried_again_frame_by_frame_then_explained():
+    pixels = noise(4, 3, 16, 24)
+    assert torch.equal(Stylizer(Greedy(1), "cpu").frames(pixels), pixels)
+    with pytest.raises(EnvironmentFault, match=r"24x16 frame on cpu; try max_side=1280"):
+        Stylizer(Greedy(0), "cpu").frames(pixels)
+
+
+def test_other_errors_of_the_net_are_not_taken_for_lack_of_memory():
+    with pytest.raises(RuntimeError, match="expected input"):
+        Stylizer(nn.Conv2d(4, 3, 1), "cpu").frames(noise(1, 3, 8, 8))
+
+
+def test_devices_that_are_none_or_not_here_are_refused():
+    with pytest.raises(ConfigError, match="use auto, cpu or cuda"):
+        find_device("toaster")
+    with pytest.raises(EnvironmentFault, match="CUDA devices here"):
+        find_device("cuda:99")
+
+
+def test_load_takes_a_file_and_names_outputs_by_its_style(tmp_path: Path):
+    net = small_net()
+    save_checkpoint(tmp_path / "some.ckpt", net, "wave", {})
+    stylizer, array = Stylizer.load(tmp_path / "some.ckpt", "cpu"), noise(16, 16, 3).numpy()
+    assert stylizer.style == "wave"
+    assert np.abs(stylizer.image(array).astype(int) - Stylizer(net, "cpu").image(array)).max() <= 2  # stored in half
+    with pytest.raises(InputError, match="does not exist"):
+        Stylizer.load(tmp_path / "other.ckpt")
+
+
+def test_video_applies_the_net_to_every_frame_and_keeps_the_rest(tmp_path: Path):
+    source, calls = clip(tmp_path / "in.mp4"), []
+    stylizer = Stylizer(Inverse(), "cpu")
+    summary = stylizer.video(
+        source, tmp_path / "out.mkv", batch=4, codec="ffv1", progress=lambda *call: calls.append(call)
+    )
+    with VideoReader(source) as content, VideoReader(tmp_path / "out.mkv") as stylized:
+        for before, after in zip(content, stylized, strict=True):
+            assert torch.equal(after.pixels, 255 - before.pixels)
+    assert len(times(tmp_path / "out.mkv")) == summary.frames == 25
+    assert len(tracks(tmp_path / "out.mkv", "audio")) == 1
+    assert (summary.path, summary.width, summary.height, summary.damage) == (str(tmp_path / "out.mkv"), 128, 96, [])
+    assert calls == [(min(25, done), 25) for done in range(4, 29, 4)]
+    assert summary.net_fps > summary.fps > 0
+
+
+def picture(path: Path, size: tuple[int, int] = (20, 12)) -> Path:
+    Image.fromarray(noise(size[1], size[0], 3).numpy()).save(path)
+    return path
+
+
+def opened(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image).copy()
+
+
+def test_a_picture_is_stylized_at_its_own_size_or_smaller(tmp_path: Path):
+    source = picture(tmp_path / "in.png", (21, 13))
+    stylizer = Stylizer(Inverse(), "cpu")
+    stylizer.pictures(source, tmp_path / "out.png")
+    np.testing.assert_array_equal(opened(tmp_path / "out.png"), 255 - opened(source))
+    summary = stylizer.pictures(picture(tmp_path / "big.png", (64, 32)), tmp_path / "small.png", max_side=16)
+    assert (summary.width, summary.height, summary.frames) == (16, 8, 1)
+    assert opened(tmp_path / "small.png").shape == (8, 16, 3)
+
+
+def test_a_folder_keeps_names_and_passes_over_what_cannot_be_read(tmp_path: Path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    picture(folder / "a.png")
+    picture(folder / "b.jpg")
+    (folder / "c.png").write_bytes(b"<html>")
+    (folder / "notes.txt").write_text("no picture")
+    stylizer = Stylizer(nn.Identity(), "cpu")
+    summary = stylizer.pictures(folder, out)
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.jpg"]
+    assert summary.frames == 2
+    assert len(summary.damage) == 1
+    assert "c.png" in summary.damage[0]
+    with pytest.raises(OutputError, match=r"a\.png' exists"):
+        stylizer.pictures(folder, out)
+    with pytest.raises(InputError, match=r"c\.png"):
+        stylizer.pictures(folder, out, overwrite=True, strict=True)
+    with pytest.raises(OutputError, match="the input itself"):
+        stylizer.pictures(folder, folder, overwrite=True)
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no pictures in"):
+        Stylizer(nn.Identity(), "cpu").pictures(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gpu_and_cpu_agree_within_a_level():
+    net, pixels = StylizationNet.preset("half"), noise(4, 3, 90, 160)
+    on_cpu = Stylizer(net, "cpu").frames(pixels)
+    on_gpu = Stylizer(net, "cuda").frames(pixels)
+    assert (on_cpu.int() - on_gpu.int()).abs().float().mean() < 1
