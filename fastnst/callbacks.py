@@ -17,13 +17,14 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, UInt8
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import Tensor
+from torch import Generator, Tensor
 from tqdm import tqdm
 
 from fastnst.dashboard import Dashboard
 from fastnst.errors import InputError, OutputError
 from fastnst.files import replaced
 from fastnst.images import save_image, to_array, to_uint8
+from fastnst.metrics import noise_gain, static_flicker
 from fastnst.module import StyleTransfer
 
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
@@ -167,6 +168,8 @@ class Progress(pl.Callback):
 class Samples(pl.Callback):
     """Stylizes the photos set aside, and one short clip made from the first of them, at every validation.
 
+    Logs how steady the net is there: `val/static_flicker` in grey levels, beside the input's own, and `val/noise_gain`.
+
     Args:
         folder: where `stylized_<step>.png` and `clip_<step>.mp4` go.
         dashboard: where they are shown.
@@ -183,9 +186,21 @@ class Samples(pl.Callback):
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         step = trainer.global_step
-        with torch.no_grad():
-            stylized = pl_module.net(self.photos.to(pl_module.device)).float().cpu()
-            clip = torch.cat([pl_module.net(frame[None].to(pl_module.device)).float().cpu() for frame in self.clip])
+
+        def stylize(pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+            with torch.no_grad():
+                return pl_module.net(pictures.to(pl_module.device)).float().cpu()
+
+        stylized = stylize(self.photos)
+        clip = torch.cat([stylize(frame[None]) for frame in self.clip])
+        self.dashboard.log_metrics(
+            {
+                "val/static_flicker": still_flicker(clip),
+                "val/static_flicker_input": still_flicker(self.clip),
+                "val/noise_gain": noise_gain(stylize, self.photos, SIGMA, Generator().manual_seed(0)).mean().item(),
+            },
+            step,
+        )
         grid = torch.cat([torch.cat(list(row), dim=2) for row in (self.photos, stylized)], dim=1)
         try:
             picture, video = self.folder / f"stylized_{step:06d}.png", self.folder / f"clip_{step:06d}.mp4"
@@ -196,6 +211,12 @@ class Samples(pl.Callback):
             return
         self.dashboard.log_media("val/stylized", picture, step)
         self.dashboard.log_media("val/clip", video, step)
+
+
+def still_flicker(clip: Float[Tensor, "time 3 height width"]) -> float:
+    """Returns the mean change from frame to frame, in grey levels, while the camera of `panned` stands still."""
+    still = clip[: len(clip) // 3]
+    return static_flicker(still[:-1], still[1:], torch.ones_like(still[1:, :1])).mean().item()
 
 
 def panned(photo: Float[Tensor, "3 height width"], frames: int = 24) -> Float[Tensor, "time 3 height width"]:

@@ -11,11 +11,11 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from fastnst.colour import to_rgb24
+from fastnst.containers import FORMATS, main_video_stream, open_input
 from fastnst.data import centre_box, cropped, random_box
 from fastnst.errors import InputError
 from fastnst.flow import dis_flow, occlusion_mask
 from fastnst.frames import NextFrame
-from fastnst.video import FORMATS, main_video_stream, open_input
 
 
 class Shot(NamedTuple):
