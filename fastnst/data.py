@@ -26,8 +26,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
+from fastnst.files import PICTURES
 from fastnst.frames import NextFrame
-from fastnst.images import EXTENSIONS, load_image, to_tensor
+from fastnst.images import load_image, to_tensor
 
 SMALLEST = 32  # photos with a shorter side say nothing about content
 SKIMAGE_PHOTOS = (
@@ -217,14 +218,14 @@ def find_photos(root: str | Path) -> tuple[list[Path], dict[str, str]]:
     root = Path(root).expanduser()
     if not root.is_dir():
         raise InputError(f"no folder '{root}'; data.root=FOLDER names one with photos, data=sample needs none")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
     with ThreadPoolExecutor(8) as pool:
         reasons = list(pool.map(unusable, found))
     bad = {str(path.relative_to(root)): reason for path, reason in zip(found, reasons, strict=True) if reason}
     photos = [path for path, reason in zip(found, reasons, strict=True) if not reason]
     if not photos:
         detail = f"; {len(bad)} unusable, first: {next(iter(bad.items()))}" if bad else ""
-        raise InputError(f"no photos in '{root}' (looked for {', '.join(sorted(EXTENSIONS))}){detail}")
+        raise InputError(f"no photos in '{root}' (looked for {', '.join(sorted(PICTURES))}){detail}")
     return photos, bad
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fastnst.errors import InputError, OutputError
-from fastnst.files import PICTURES as EXTENSIONS
+from fastnst.files import PICTURES as PICTURES
 from fastnst.files import replaced
 
 LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
@@ -98,9 +98,9 @@ def save_image(array: np.ndarray, path: str | Path) -> None:
         OutputError: the ending names no picture format, the folder is missing, or the disk is full.
     """
     path = Path(path)
-    if path.suffix.lower() not in EXTENSIONS:
+    if path.suffix.lower() not in PICTURES:
         raise OutputError(
-            f"cannot write picture '{path}': no format '{path.suffix}'; use {', '.join(sorted(EXTENSIONS))}"
+            f"cannot write picture '{path}': no format '{path.suffix}'; use {', '.join(sorted(PICTURES))}"
         )
     with replaced(path) as part:
         options = {"quality": 95} if path.suffix.lower() in LOSSY else {}

@@ -381,9 +381,7 @@ def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(photo_f
     assert {"train/loss", "train/style_loss", "train/style_share", "train/temporal_loss", "val/style_loss"} <= logged
     validated = [line for line in lines if "val/static_flicker" in line]
     assert [line["step"] for line in validated if line["step"] >= 30][-2:] == [30, 60]
-    assert validated[0]["val/static_flicker_input"] == pytest.approx(
-        2.26, abs=0.3
-    )  # of 2 levels of noise
+    assert validated[0]["val/static_flicker_input"] == pytest.approx(2.26, abs=0.3)  # of 2 levels of noise
     assert validated[0]["val/noise_gain"] > 0
     assert load_image(folder / "stylized_000060.png").size == (64, 128)
     assert list(folder.glob("wandb/offline-run-*/*.wandb"))
