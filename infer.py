@@ -47,7 +47,7 @@ def infer(settings: dict[str, Any]) -> None:
     shared: dict[str, Any] = {name: settings[name] for name in ("overwrite", "strict", "max_side")}
     try:
         if is_video:
-            coding = {name: settings[name] for name in ("batch", "codec", "crf", "preset")}
+            coding = {name: settings[name] for name in ("batch", "norm", "codec", "crf", "preset")}
             summary = stylizer.video(source, out, progress=progress, **shared, **coding)
         else:
             summary = stylizer.pictures(source, out, progress=progress, **shared)
@@ -74,8 +74,9 @@ def check(settings: dict[str, Any]) -> None:
         value = settings[name]
         if not (type(value) is int and low <= value <= high) and not (value is None and name != "crf"):
             raise ConfigError(f"{name}={value} should be a whole number from {low} to {high}")
-    if settings["report"] not in ("text", "json"):
-        raise ConfigError(f"report={settings['report']} should be text or json")
+    for name, choices in (("report", ("text", "json")), ("norm", ("shot", "frame"))):
+        if settings[name] not in choices:
+            raise ConfigError(f"{name}={settings[name]} should be {' or '.join(choices)}")
 
 
 def open_source(source: Path) -> tuple[Path, bool]:

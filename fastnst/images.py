@@ -12,8 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fastnst.errors import InputError, OutputError
-from fastnst.files import PICTURES as PICTURES
-from fastnst.files import replaced
+from fastnst.files import PICTURES, replaced
 
 LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 MAX_PIXELS = 100_000_000  # a 110 kB PNG can unpack to 2.7 GB: larger pictures are refused before they are decoded

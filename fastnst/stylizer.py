@@ -18,11 +18,13 @@ from fastnst.checkpoint import load_checkpoint
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.files import PICTURES, check_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
+from fastnst.shots import ShotNorm
 from fastnst.video import VideoReader, VideoWriter, scaled_size
 
 log = logging.getLogger(__name__)
 
 BATCH = {"cuda": 4}  # frames per pass; 1 on other devices, where more frames take more memory but no less time
+NORMS = ("shot", "frame")  # where the statistics of instance norm come from, for video
 Progress = Callable[[int, "int | None"], None]  # frames done, frames in all if known
 
 
@@ -82,20 +84,26 @@ class Stylizer:
         return cls(checkpoint.net, device, checkpoint.style)
 
     @torch.inference_mode()
-    def frames(self, pixels: UInt8[Tensor, "time 3 height width"]) -> UInt8[Tensor, "time 3 height width"]:
+    def frames(
+        self, pixels: UInt8[Tensor, "time 3 height width"], net: nn.Module | None = None
+    ) -> UInt8[Tensor, "time 3 height width"]:
         """Returns the frames stylized, each on its own, 0-255 RGB, on the device of `pixels`.
+
+        Args:
+            pixels: the frames.
+            net: what stylizes them instead of the plain net: a `ShotNorm` around it, which remembers the shot.
 
         Raises:
             EnvironmentFault: a single frame of this size does not fit the memory.
         """
         try:
             content = to_float(pixels.to(self.device)).to(self._dtype, memory_format=self._layout)
-            return to_uint8(self.net(content)).to(pixels.device)
+            return to_uint8((net or self.net)(content)).to(pixels.device)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if "memory" not in str(error):
                 raise
         if len(pixels) > 1:
-            return torch.cat([self.frames(frame) for frame in pixels.split(1)])
+            return torch.cat([self.frames(frame, net) for frame in pixels.split(1)])
         height, width = pixels.shape[-2:]
         raise EnvironmentFault(f"not enough memory for a {width}x{height} frame on {self.device}; try max_side=1280")
 
@@ -113,6 +121,7 @@ class Stylizer:
         strict: bool = False,
         batch: int | None = None,
         max_side: int | None = None,
+        norm: str = "shot",
         codec: str = "auto",
         crf: int = 18,
         preset: str | None = None,
@@ -127,6 +136,7 @@ class Stylizer:
             strict: refuse damaged input instead of stylizing what can be read.
             batch: frames per pass of the net; None chooses by device.
             max_side: make larger frames smaller first, pixels of the longer side; None keeps the size.
+            norm: where instance norm takes its statistics from: the "shot" so far (`ShotNorm`), or each "frame".
             codec: see `VideoWriter`, as `crf` and `preset`.
             crf: quality, lower is better.
             preset: the encoder's trade of speed for size.
@@ -135,7 +145,10 @@ class Stylizer:
         Raises:
             InputError, OutputError, EnvironmentFault, ConfigError: see `VideoReader` and `VideoWriter`.
         """
+        if norm not in NORMS:
+            raise ConfigError(f"norm={norm} should be one of {', '.join(NORMS)}")
         started, net_seconds, done = perf_counter(), 0.0, 0
+        net = ShotNorm(self.net) if norm == "shot" else self.net
         batch = batch or BATCH.get(self.device.type, 1)
         with (
             VideoReader(path, batch=batch, max_side=max_side, strict=strict) as reader,
@@ -143,7 +156,7 @@ class Stylizer:
         ):
             for frames in reader:
                 begun = perf_counter()
-                stylized = self.frames(frames.pixels)
+                stylized = self.frames(frames.pixels, net)
                 net_seconds += perf_counter() - begun
                 writer.write(replace(frames, pixels=stylized))
                 done += len(stylized)
