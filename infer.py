@@ -40,7 +40,9 @@ def infer(settings: dict[str, Any]) -> None:
 
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
-    stylizer = Stylizer.load(settings["ckpt"], settings["device"])
+    stylizer = Stylizer.load(
+        settings["ckpt"], settings["device"], **{dial: settings[dial] for dial in ("strength", "color", "scale")}
+    )
     out = Path(settings["out"] or default_out(source, stylizer.style, is_video))
     check_out(out, source, settings["overwrite"], is_video)
     progress = ProgressBar()

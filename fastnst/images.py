@@ -14,6 +14,7 @@ from torch import Tensor
 from fastnst.errors import InputError, OutputError
 from fastnst.files import PICTURES, replaced
 
+LUMA = (0.2126, 0.7152, 0.0722)  # of R, G, B; ITU-R BT.709
 LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 MAX_PIXELS = 100_000_000  # a 110 kB PNG can unpack to 2.7 GB: larger pictures are refused before they are decoded
 
@@ -86,6 +87,15 @@ def to_tensor(image: Image.Image | np.ndarray) -> Float[Tensor, "3 height width"
 def to_array(picture: Float[Tensor, "3 height width"]) -> np.ndarray:
     """Returns a [0, 1] tensor as a (height, width, 3) uint8 array."""
     return to_uint8(picture).permute(1, 2, 0).cpu().numpy()
+
+
+def luma(picture: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 height width"]:
+    """Returns the brightness of each pixel, as BT.709 weighs red, green and blue.
+
+    >>> luma(torch.ones(1, 3, 1, 1)).item()
+    1.0
+    """
+    return (picture * picture.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def save_image(array: np.ndarray, path: str | Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from fastnst.errors import ConfigError, Diverged
 from fastnst.flow import warp
 from fastnst.frames import NextFrame, Pair, next_frames
+from fastnst.images import luma
 from fastnst.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
 from fastnst.net import StylizationNet
 from fastnst.vgg import VGGFeatures
@@ -23,7 +24,6 @@ BALANCE_EVERY, BALANCE_PACE = (
     20,
     0.2,
 )  # steps between looks at the gradients; share of the way, in logarithms, each time
-LUMA = (0.2126, 0.7152, 0.0722)  # of R, G, B; ITU-R BT.709
 
 
 class StyleTransfer(pl.LightningModule):
@@ -233,8 +233,3 @@ class StyleTransfer(pl.LightningModule):
                 f"the gradient was not a finite number {PATIENCE} steps in a row, last at step {self.global_step}; "
                 "lower trainer.learning_rate or the loss weights; the last checkpoint is intact"
             )
-
-
-def luma(picture: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 height width"]:
-    """Returns the brightness of each pixel, BT.709."""
-    return (picture * picture.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)

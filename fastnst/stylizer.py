@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fastnst.checkpoint import load_checkpoint
+from fastnst.dials import dialled
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.files import PICTURES, check_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
@@ -59,29 +61,48 @@ class Stylizer:
         net: maps (B, 3, H, W) in [0, 1] to the same shape and range; it is moved and, on a GPU, cast.
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
         style: the name that default outputs carry.
+        strength: see `dialled`, as `color` and `scale`.
+        color: whose colours.
+        scale: of the frame that the net sees.
 
     Raises:
-        ConfigError: `device` names no device.
+        ConfigError: `device` names no device, or a dial is out of range.
         EnvironmentFault: this machine has no such device.
     """
 
-    def __init__(self, net: nn.Module, device: str = "auto", style: str = "stylized") -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        device: str = "auto",
+        style: str = "stylized",
+        *,
+        strength: float = 1.0,
+        color: str = "style",
+        scale: float = 1.0,
+    ) -> None:
         self.device, self.style = find_device(device), style
         self.net = net.eval().requires_grad_(False).to(self.device)
         self._dtype, self._layout = torch.float32, torch.contiguous_format
         if self.device.type == "cuda":
             self.net = in_half_precision(self.net)
             self._dtype, self._layout = torch.float16, torch.channels_last
+        self._dials: dict[str, Any] = {"strength": strength, "color": color, "scale": scale}
+        dialled(self.net, **self._dials)  # out of range: now, not at the first frame
 
     @classmethod
-    def load(cls, name: str | Path, device: str = "auto") -> Stylizer:
+    def load(cls, name: str | Path, device: str = "auto", **dials: Any) -> Stylizer:
         """Returns the stylizer of a checkpoint: a file, or the name of one that ships, `Stylizer.load("picasso")`.
+
+        Args:
+            name: the checkpoint.
+            device: see the class, as `dials`.
+            dials: strength, color, scale.
 
         Raises:
             InputError: there is no such checkpoint, or it is damaged.
         """
         checkpoint = load_checkpoint(name)
-        return cls(checkpoint.net, device, checkpoint.style)
+        return cls(checkpoint.net, device, checkpoint.style, **dials)
 
     @torch.inference_mode()
     def frames(
@@ -98,7 +119,8 @@ class Stylizer:
         """
         try:
             content = to_float(pixels.to(self.device)).to(self._dtype, memory_format=self._layout)
-            return to_uint8((net or self.net)(content)).to(pixels.device)
+            painted = dialled(net or self.net, **self._dials)(content)
+            return to_uint8(painted).to(pixels.device)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if "memory" not in str(error):
                 raise
