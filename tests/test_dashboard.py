@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,14 @@ def no_account(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
 
 
-def contents(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+def contents(folder: Path, awaited: bytes) -> bytes:
+    """What W&B's files hold, once `awaited` is among it: its own process writes them, and may lag behind `finish`."""
+    deadline = time.monotonic() + 30
+    while True:
+        written = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+        if awaited in written or time.monotonic() > deadline:
+            return written
+        time.sleep(0.1)
 
 
 def test_paths_are_cut_to_their_last_part():
@@ -58,7 +65,7 @@ def test_without_a_key_wandb_runs_offline_says_how_to_sync_and_leaks_nothing(tmp
     dashboard.finish(0)
     assert dashboard.failures == 0
     assert f"wandb sync {folder}" in capfd.readouterr().err
-    written = contents(folder / "wandb")
+    written = contents(folder / "wandb", awaited=b"train/loss")
     assert b"train/loss" in written
     assert b"coco" in written
     for secret in (b"alice", os.uname().nodename.encode(), str(Path.cwd()).encode()):
