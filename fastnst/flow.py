@@ -83,7 +83,8 @@ def dis_flow(
 ) -> Float[Tensor, "batch 2 height width"]:
     """Returns the flow from each frame to its next one, from their 8-bit luma, on the device of `frame`.
 
-    Source: Kroeger et al. 2016, arXiv:1603.03590 (dense inverse search); OpenCV's implementation, preset medium, refined to full resolution.
+    Source: Kroeger et al. 2016, arXiv:1603.03590 (dense inverse search); OpenCV's implementation, preset medium,
+    refined to full resolution.
 
     Raises:
         InputError: a side is under `DIS_MIN_SIDE` pixels.
