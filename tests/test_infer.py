@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -47,12 +48,16 @@ def names(folder: Path) -> list[str]:
 
 
 def fails(done: subprocess.CompletedProcess, status: int, words: str) -> None:
-    """Asserts the exit status, one line on stderr that holds `words`, and nothing on stdout."""
+    """Asserts the exit status, nothing on stdout, and on stderr one line that holds `words`.
+
+    On a slow machine lines about the progress come before it.
+    """
     assert done.returncode == status, done.stderr
     assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stderr.startswith("error: ")
-    assert words in done.stderr
+    lines = [line for line in done.stderr.splitlines() if not re.match(r"\d+ frames", line)]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert words in lines[0]
 
 
 @pytest.fixture
