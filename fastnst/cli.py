@@ -93,7 +93,7 @@ def hydra_reason(error: Exception) -> str:
 def quoted(argument: str, paths: Collection[str]) -> str:
     """Returns the argument with its value quoted for Hydra's grammar, if it sets one of the `paths`.
 
-    Several names are given as a list, `video=[a.mp4,b.mp4]`, and a list is left to Hydra.
+    A name in brackets is a name too: `[a].mp4` is a file, not a list.
 
     >>> quoted("video=my clip (1).mp4", {"video"})
     "video='my clip (1).mp4'"
