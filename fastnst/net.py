@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -12,6 +15,21 @@ from fastnst.errors import ConfigError
 PRESETS = {"johnson": (32, 64, 128), "half": (16, 32, 64)}  # channels at full, half and quarter resolution
 STRIDE = 4  # two stride-2 convolutions: the net works on multiples of this
 SMALLEST = 8  # reflection padding inside the net needs at least this many pixels a side
+
+
+class Statistics(NamedTuple):
+    """What a norm layer subtracts and divides by, in float32.
+
+    Attributes:
+        mean: of each channel.
+        variance: of each channel, biased, as instance norm takes it.
+    """
+
+    mean: Float[Tensor, " channels"]
+    variance: Float[Tensor, " channels"]
+
+
+Choose = Callable[[Statistics], Statistics]  # the statistics that features have -> those to normalise them with
 
 
 class StylizationNet(nn.Module):
@@ -65,15 +83,23 @@ class StylizationNet(nn.Module):
             raise ConfigError(f"no net called {name!r}; there are: {', '.join(PRESETS)}")
         return cls(PRESETS[name])
 
-    def forward(self, content: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+    def forward(
+        self, content: Float[Tensor, "batch 3 height width"], choose: Choose | None = None
+    ) -> Float[Tensor, "batch 3 height width"]:
         """Returns the stylized pictures, in [0, 1], for RGB pictures in [0, 1] of any height and width.
 
         Each picture of the batch is treated on its own: a batch of four equals four batches of one.
+
+        Args:
+            content: the pictures.
+            choose: called at every norm layer, in the order in which features meet them, with the statistics that the
+                features have there over the whole batch; returns those to use. None: each picture's own.
         """
         height, width = content.shape[-2:]
-        padded = F.pad(content, (0, missing(width), 0, missing(height)), mode="replicate")
-        stylized = torch.sigmoid(self.decoder(self.residuals(self.encoder(padded))))
-        return stylized[..., :height, :width]
+        features = padded(content)
+        for stage in (self.encoder, self.residuals, self.decoder):
+            features = through(stage, features, choose)
+        return torch.sigmoid(features)[..., :height, :width]
 
 
 class ConvNorm(nn.Sequential):
@@ -84,6 +110,14 @@ class ConvNorm(nn.Sequential):
             reflected_conv(in_channels, out_channels, kernel_size, stride),
             nn.InstanceNorm2d(out_channels, affine=True),
         )
+
+    def forward(
+        self, features: Float[Tensor, "batch in_channels height width"], choose: Choose | None = None
+    ) -> Float[Tensor, "batch out_channels new_height new_width"]:
+        """Returns the normalised features."""
+        conv, norm = self
+        features = conv(features)
+        return norm(features) if choose is None else normalised(norm, features, choose(statistics_of(features)))
 
 
 class ResidualBlock(nn.Module):
@@ -101,15 +135,44 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(
-        self, features: Float[Tensor, "batch channels height width"]
+        self, features: Float[Tensor, "batch channels height width"], choose: Choose | None = None
     ) -> Float[Tensor, "batch channels height width"]:
         """Returns `features` plus what the block adds to them."""
-        return features + self.body(features)
+        return features + through(self.body, features, choose)
+
+
+def through(layers: Iterable[nn.Module], features: Tensor, choose: Choose | None) -> Tensor:
+    """Returns what the layers, one after the other, make of the features."""
+    for layer in layers:
+        features = layer(features, choose) if isinstance(layer, (ConvNorm, ResidualBlock)) else layer(features)
+    return features
+
+
+def statistics_of(features: Float[Tensor, "batch channels height width"]) -> Statistics:
+    """Returns the mean and variance of each channel over all pictures."""
+    features = features.float()
+    mean = features.mean((0, 2, 3))
+    variance = (features - mean[:, None, None]).square_().mean((0, 2, 3))  # faster than torch.var_mean, 2 to 5 times
+    return Statistics(mean, variance)
+
+
+def normalised(
+    norm: nn.Module, features: Float[Tensor, "batch channels height width"], statistics: Statistics
+) -> Float[Tensor, "batch channels height width"]:
+    """Returns what the instance norm `norm` makes of features with a given mean and variance."""
+    assert isinstance(norm, nn.InstanceNorm2d)
+    return F.batch_norm(features, *statistics, norm.weight, norm.bias, eps=norm.eps)
 
 
 def reflected_conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
     """Returns a convolution that pads by reflection, so that no dark frame grows in from the border."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, padding_mode="reflect")
+
+
+def padded(content: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 new_height new_width"]:
+    """Returns the pictures with their last row and column repeated until the net can work on them."""
+    height, width = content.shape[-2:]
+    return F.pad(content, (0, missing(width), 0, missing(height)), mode="replicate")
 
 
 def missing(size: int) -> int:

@@ -1,0 +1,190 @@
+"""Frames of any size in bounded memory: a frame goes through the net in tiles that share the whole frame's statistics.
+
+A tile is a strip of the frame's full width. It carries as many rows of its neighbours as the convolutions reach, so no
+seam can be seen, and every norm layer uses the mean and variance of the whole frame, so no tile has a tone of its own.
+Only features at quarter resolution are ever held for the whole frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fastnst.net import STRIDE, Choose, Statistics, StylizationNet, normalised, padded, statistics_of
+
+
+class Tiled(nn.Module):
+    """A net for frames of any size: those above `max_pixels` are stylized in tiles, to the same result.
+
+    Args:
+        net: the net. Only a `StylizationNet` is tiled; another is called as it is.
+        max_pixels: pixels that go through the net at once, about; a tile has at least four rows of its own.
+    """
+
+    def __init__(self, net: nn.Module, max_pixels: int) -> None:
+        super().__init__()
+        self.net, self.max_pixels = net, max_pixels
+
+    def forward(
+        self, content: Float[Tensor, "batch 3 height width"], choose: Choose | None = None
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """As `StylizationNet.forward`; with `choose`, one picture at a time."""
+        if not isinstance(self.net, StylizationNet):
+            return self.net(content)
+        if content.shape[-2] * content.shape[-1] <= self.max_pixels:
+            return self.net(content, choose)
+        return torch.cat([stylize_tiled(self.net, each, self.max_pixels, choose) for each in content.split(1)])
+
+
+class TiledNorm:
+    """A norm layer that meets a frame tile by tile, and normalises all of them alike.
+
+    Args:
+        norm: the norm layer.
+        choose: see `StylizationNet.forward`; asked once, when all tiles are known.
+
+    Attributes:
+        statistics: what to normalise with; None while tiles are missing.
+    """
+
+    def __init__(self, norm: nn.Module, choose: Choose | None) -> None:
+        self.norm, self.choose = norm, choose
+        self.statistics: Statistics | None = None
+        self.tiles: list[tuple[int, Statistics]] = []
+
+    def join(self) -> None:
+        """Takes what was noted of the tiles for all of the frame."""
+        means, variances = (torch.stack(each) for each in zip(*(each for _, each in self.tiles), strict=True))
+        rows = means.new_tensor([count for count, _ in self.tiles])[:, None]
+        share = rows / rows.sum()
+        mean = (share * means).sum(0)
+        own = Statistics(mean, (share * (variances + (means - mean).square())).sum(0))
+        self.statistics = own if self.choose is None else self.choose(own)
+
+
+Layer = nn.Module | TiledNorm
+
+
+@torch.no_grad()
+def stylize_tiled(
+    net: StylizationNet, content: Float[Tensor, "1 3 height width"], max_pixels: int, choose: Choose | None = None
+) -> Float[Tensor, "1 3 height width"]:
+    """Returns what `net(content, choose)` returns, to rounding, but holds few full-size features at a time.
+
+    To find the frame's statistics at a norm layer, the layers before it are run over all tiles. At full and half
+    resolution that work is done again for what comes next: nothing is kept there.
+
+    Args:
+        net: the net.
+        content: one picture.
+        max_pixels: of a tile, with the rows that it borrows.
+        choose: see `StylizationNet.forward`.
+    """
+
+    def leaves(stage: nn.Module) -> list[Layer]:
+        return [
+            TiledNorm(layer, choose) if isinstance(layer, nn.InstanceNorm2d) else layer
+            for layer in stage.modules()
+            if not list(layer.children())
+        ]
+
+    height, width = content.shape[-2:]
+    encoder = leaves(net.encoder)
+    rows = max(1, (max_pixels // width - 2 * reach(encoder)) // STRIDE)  # of a tile, at quarter resolution
+    features = swept(encoder, padded(content), STRIDE * rows)
+    for block in net.residuals:
+        first_conv, first_norm, relu, second_conv, second_norm = leaves(block)
+        added = swept([first_conv], features, rows)
+        swept([first_norm, relu, second_conv], added, rows, out=added)
+        swept([second_norm], added, rows, out=added)
+        features += added
+    return swept([*leaves(net.decoder), nn.Sigmoid()], features, rows)[..., :height, :width]
+
+
+def swept(
+    layers: Sequence[Layer],
+    features: Float[Tensor, "1 channels height width"],
+    rows: int,
+    out: Float[Tensor, "1 out_channels out_height out_width"] | None = None,
+) -> Float[Tensor, "1 out_channels out_height out_width"]:
+    """Returns what the layers make of the features, tile by tile.
+
+    Args:
+        layers: from the features to the result, which may have another resolution.
+        features: of the whole frame.
+        rows: of the features, in a tile.
+        out: where to put the result; the features themselves are allowed.
+    """
+    height, around = features.shape[-2], reach(layers)
+    unknown = next((each for each in layers if isinstance(each, TiledNorm) and each.statistics is None), None)
+    waiting: list[tuple[int, Tensor]] = []  # put down one tile later: until then, the next tile reads what was there
+    for top in range(0, height, rows):
+        above, own = min(top, around), min(rows, height - top)
+        made = through_tile(layers, features[..., top - above : top + own + around, :], above, own)
+        if made is None:
+            continue
+        if out is None:
+            out = made.new_empty(*made.shape[:2], height * made.shape[-2] // own, made.shape[-1])
+        waiting.append((top * made.shape[-2] // own, made))
+        if len(waiting) == 2:
+            put(out, *waiting.pop(0))
+    if unknown is not None:
+        unknown.join()
+        return swept(layers, features, rows, out)
+    assert out is not None
+    put(out, *waiting.pop())
+    return out
+
+
+def put(out: Tensor, top: int, made: Tensor) -> None:
+    """Writes a tile's rows to where they belong."""
+    out[..., top : top + made.shape[-2], :] = made
+
+
+def through_tile(
+    layers: Sequence[Layer], tile: Float[Tensor, "1 channels rows width"], above: int, own: int
+) -> Float[Tensor, "1 out_channels out_rows out_width"] | None:
+    """Returns a tile's own rows after the layers; None, after taking note, if it came to a norm without statistics.
+
+    Args:
+        layers: what the tile goes through.
+        tile: its own rows and those of its neighbours.
+        above: rows of the neighbour above.
+        own: its own rows.
+    """
+    entering = tile.shape[-2]
+
+    def cropped(features: Tensor) -> Tensor:
+        now = features.shape[-2]
+        return features[..., above * now // entering : (above + own) * now // entering, :]
+
+    for layer in layers:
+        if not isinstance(layer, TiledNorm):
+            tile = layer(tile)
+        elif layer.statistics is not None:
+            tile = normalised(layer.norm, tile, layer.statistics)
+        else:
+            layer.tiles.append((own, statistics_of(cropped(tile))))
+            return None
+    return cropped(tile)
+
+
+def reach(layers: Sequence[Layer]) -> int:
+    """Returns how many rows around a tile its result depends on; whole rows of the features at lowest resolution.
+
+    >>> reach(list(StylizationNet.preset("half").encoder.modules()))  # 4 + 1 + 2 * 1 = 7, in steps of 4
+    8
+    """
+    rows, size = 0.0, 1.0  # size: of a row here, in rows of the input
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            rows += layer.kernel_size[0] // 2 * size
+            size *= layer.stride[0]
+        elif isinstance(layer, nn.Upsample):
+            size /= 2
+    step = max(1, int(size))
+    return math.ceil(rows / step) * step
