@@ -1,17 +1,22 @@
-"""What can be turned without training again: how strong, whose colours, how broad the strokes."""
+"""What can be turned without training again: how strong, whose colours, how broad the strokes, how smooth in time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastnst.errors import ConfigError
 from fastnst.images import luma
+from fastnst.shots import is_cut
 
 COLOURS = ("style", "content")
+CELL = 4  # pixels; `Smooth` compares frames by the means of squares of this side, which takes away grain
+STILL, MOVING = 3.0, 9.0  # grey levels of change: up to which a square holds still, and from which it moves
+MARGIN = 2  # squares around one that moves which follow it: strokes reach beyond what they paint
 Net = Callable[[Tensor], Tensor]
 
 
@@ -67,3 +72,60 @@ def with_content_colour(
     Differs: in Y'CbCr, where adding one number to R, G and B alike moves luma and leaves chroma alone.
     """
     return (content + luma(painted - content)).clamp(0, 1)
+
+
+class Smooth(nn.Module):
+    """A net whose painting is averaged over time where its input holds still, and is left alone where that moves.
+
+    The average is recursive, pixel by pixel. With it the input is averaged, by the same weights: what differs from
+    that moves, so that a light which fades slowly is followed too, and nothing is held back behind what goes by.
+    Frames are taken one after the other, so that a batch gives what single frames give.
+
+    Args:
+        net: maps frames (T, 3, H, W) in [0, 1] to the same shape and range.
+        amount: weight of the earlier frames in what holds still, from 0 to 0.95.
+        is_cut: whether a new scene begins with the second of two frames; the average begins anew there.
+
+    Source: this project; recursive averages with a motion detector are how video denoisers work.
+
+    Raises:
+        ConfigError: `amount` is out of range.
+    """
+
+    def __init__(self, net: nn.Module, amount: float, is_cut: Callable[[Tensor, Tensor], bool] = is_cut) -> None:
+        super().__init__()
+        if not 0 <= amount <= 0.95:
+            raise ConfigError(f"smooth={amount} must be from 0 to 0.95")
+        self.net, self.amount, self.is_cut = net, amount, is_cut
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the frames so far."""
+        self.before: Tensor | None = None
+        self.averages: tuple[Tensor, Tensor] | None = None  # of the squares of the input, and of the painting
+
+    def forward(self, content: Float[Tensor, "time 3 height width"]) -> Float[Tensor, "time 3 height width"]:
+        """Returns the frames painted; they follow those of the call before."""
+        pairs = zip(content.split(1), self.net(content).split(1), strict=True)
+        return torch.cat([self.next_frame(*pair) for pair in pairs])
+
+    def next_frame(
+        self, content: Float[Tensor, "1 3 height width"], painted: Float[Tensor, "1 3 height width"]
+    ) -> Float[Tensor, "1 3 height width"]:
+        """Returns the painting of the stream's next frame, averaged with those before."""
+        if self.before is not None and (self.before.shape != content.shape or self.is_cut(self.before, content)):
+            self.reset()
+        self.before = content
+        squares = F.avg_pool2d(content.float(), CELL, ceil_mode=True)  # (1, 3, H / CELL, W / CELL)
+        if self.averages is None:
+            self.averages = squares, painted.float()
+            return painted
+        squares_before, painted_before = self.averages
+        change = 255 * (squares - squares_before).abs().amax(1, keepdim=True)
+        moves = ((change - STILL) / (MOVING - STILL)).clamp(0, 1)
+        moves = F.max_pool2d(moves, 2 * MARGIN + 1, stride=1, padding=MARGIN)
+        weight = 1 - self.amount * (1 - moves)
+        weight_of_pixels = F.interpolate(weight, painted.shape[2:], mode="bilinear")
+        average = torch.lerp(painted_before, painted.float(), weight_of_pixels)
+        self.averages = torch.lerp(squares_before, squares, weight), average
+        return average.to(painted.dtype)
