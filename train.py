@@ -13,19 +13,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import shutil
 import sys
 import time
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from fastnst import cli
-from fastnst.errors import ConfigError, OutputError
+from fastnst.errors import ConfigError, Diverged, OutputError
 
 PATHS = ("style.image", "data.root", "run", "resume", "vgg", "net.init")
 AT_LEAST = {"image_size": 64, "batch_size": 1, "max_steps": 1, "validate_every": 1, "save_every": 1, "learning_rate": 0}
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # what a launcher of several processes numbers them with
+TIMEOUT = timedelta(minutes=5)  # after which a device that waits for another one gives up
 
 
 def train(settings: dict[str, Any]) -> None:
@@ -33,16 +37,21 @@ def train(settings: dict[str, Any]) -> None:
     setup = settings["trainer"]
     if low := [name for name, least in AT_LEAST.items() if setup[name] < least]:
         raise ConfigError(f"trainer.{low[0]}={setup[low[0]]} must be {AT_LEAST[low[0]]} or more")
+    if isinstance(setup["devices"], int) and setup["batch_size"] % max(1, setup["devices"]):
+        raise ConfigError(f"trainer.batch_size={setup['batch_size']} must be a multiple of {setup['devices']} devices")
+    first = all(os.environ.get(rank, "0") == "0" for rank in RANKS)  # each further device runs this command again
     name, picture = style_picture(settings["style"])
-    folder, resume = run_folder(settings, name)
-    paths = content_paths(settings["data"])
+    folder, resume = run_folder(settings, name, first)
+    paths = content_paths(settings["data"], first)
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "`isinstance", FutureWarning)  # pytorch_lightning 2.6 with torch 2.14
     import pytorch_lightning as pl
+    from pytorch_lightning.strategies import DDPStrategy
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from fastnst.callbacks import AtomicCheckpointIO, Progress, Samples, Saving, StopOnSignal, load_training_checkpoint
-    from fastnst.checkpoint import load_checkpoint, save_checkpoint
+    from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
     from fastnst.clips import Clips
     from fastnst.dashboard import Dashboard
     from fastnst.data import ContentPhotos, Photos, fingerprint
@@ -81,39 +90,49 @@ def train(settings: dict[str, Any]) -> None:
         paths, setup["image_size"], setup["batch_size"], settings["data"]["workers"], settings["data"]["validation"],
         settings["seed"], Clips if settings["data"]["source"] == "clips" else Photos,
     )  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
+    if first:
+        prepare(folder, anew=settings["overwrite"] and not settings["resume"])
     dashboard = Dashboard(folder, name, settings, **settings["logger"])
     last, finished, stop = folder / "last.ckpt", folder / f"{name}.ckpt", StopOnSignal()
-    trainer = pl.Trainer(
-        accelerator=setup["accelerator"],
-        devices=setup["devices"],
-        precision=setup["precision"],
-        max_epochs=-1,
-        max_steps=setup["max_steps"],
-        val_check_interval=setup["validate_every"],
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        log_every_n_steps=min(10, setup["max_steps"]),
-        logger=dashboard,
-        callbacks=[
-            Progress(),
-            Saving(last, setup["save_every"], recipe),
-            stop,
-            Samples(folder, dashboard, photos.validation()),
-        ],
-        plugins=[AtomicCheckpointIO()],
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
+    try:
+        trainer = pl.Trainer(
+            accelerator=setup["accelerator"],
+            devices=setup["devices"],
+            strategy="auto" if setup["devices"] == 1 else DDPStrategy(timeout=TIMEOUT),
+            precision=setup["precision"],
+            max_epochs=-1,
+            max_steps=setup["max_steps"],
+            val_check_interval=setup["validate_every"],
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            log_every_n_steps=min(10, setup["max_steps"]),
+            logger=dashboard,
+            callbacks=[
+                Progress(),
+                Saving(last, setup["save_every"], recipe),
+                stop,
+                Samples(folder, dashboard, photos.validation()),
+            ],
+            plugins=[AtomicCheckpointIO()],
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        dashboard.finish(1)
+        raise ConfigError(f"these trainer settings do not work here: {error}") from error
 
     began = time.monotonic()
     status = 1
     try:
         trainer.fit(module, photos, ckpt_path=resume, weights_only=True)
+        if not is_finite(net):
+            raise Diverged("the last step broke the weights; lower trainer.learning_rate")
         trainer.save_checkpoint(last)
+        if not first:
+            return
         if stop.received:
             print(
                 f"stopped at step {trainer.global_step}; to go on: the same command with resume=auto", file=sys.stderr
@@ -127,6 +146,10 @@ def train(settings: dict[str, Any]) -> None:
         save_checkpoint(finished, net, name, recipe)
         dashboard.log_checkpoint(finished)
         status = 0
+    except Diverged:
+        if first:
+            raise
+        return  # all devices found it, one says it
     finally:
         dashboard.finish(status)
     print(f"{trainer.global_step} steps in {time.monotonic() - began:.0f} s; the finished net: {finished}")
@@ -148,11 +171,20 @@ def style_picture(style: dict[str, Any]) -> tuple[str, Any]:
     image = load_image(style["image"])
     scale = size / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), reducing_gap=3)
-    return re.sub(r"[^\w.-]+", "_", Path(style["image"]).stem), np.asarray(image)
+    return plain_name(Path(style["image"]).stem), np.asarray(image)
 
 
-def run_folder(settings: dict[str, Any], name: str) -> tuple[Path, Path | None]:
-    """Returns the folder of the run, and the checkpoint to go on from if there is one.
+def plain_name(text: str) -> str:
+    """Returns a name that a folder and a file can have and that leads nowhere else.
+
+    >>> plain_name("my picture (1)"), plain_name("..")
+    ('my_picture_1_', 'style')
+    """
+    return re.sub(r"[^\w.-]+", "_", text).strip(".")[:60] or "style"
+
+
+def run_folder(settings: dict[str, Any], name: str, first: bool) -> tuple[Path, Path | None]:
+    """Returns the folder of the run, and the checkpoint to go on from if there is one; the `first` process looks.
 
     Raises:
         OutputError: the folder holds a run already, and nothing was said about it.
@@ -163,17 +195,35 @@ def run_folder(settings: dict[str, Any], name: str) -> tuple[Path, Path | None]:
         return folder, last if last.exists() else None
     if settings["resume"]:
         return folder, Path(settings["resume"]).expanduser()
-    if (folder / "metrics.jsonl").exists() or last.exists():
-        if not settings["overwrite"]:
-            raise OutputError(
-                f"'{folder}' holds a run already: resume=auto goes on with it, overwrite=true starts anew"
-            )
-        shutil.rmtree(folder)
+    if first and not settings["overwrite"] and ((folder / "metrics.jsonl").exists() or last.exists()):
+        raise OutputError(f"'{folder}' holds a run already: resume=auto goes on with it, overwrite=true starts anew")
     return folder, None
 
 
-def content_paths(data: dict[str, Any]) -> list[Any]:
-    """Returns the photos, or the shots of clips, to train on, and names the files that cannot be used."""
+def prepare(folder: Path, anew: bool) -> None:
+    """Makes the folder of the run, and removes half files that a killed run left.
+
+    Args:
+        folder: of the run.
+        anew: removes what an earlier run wrote there too, and nothing else; its finished net stays till it is replaced.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    ours = ("last.ckpt", "metrics.jsonl", "stylized_*.png", "clip_*.mp4", "wandb_id") if anew else ()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for pattern in (".fastnst-*", *ours):
+            for path in folder.glob(pattern):
+                path.unlink()
+        if anew and (folder / "wandb").is_dir():
+            shutil.rmtree(folder / "wandb")
+    except OSError as error:
+        raise OutputError(f"cannot write to run='{folder}': {error.strerror or error}") from error
+
+
+def content_paths(data: dict[str, Any], first: bool) -> list[Any]:
+    """Returns the photos, or the shots of clips, to train on; the `first` process names the files of no use."""
     from fastnst.clips import find_shots
     from fastnst.data import download, find_photos, sample_photos
 
@@ -183,7 +233,7 @@ def content_paths(data: dict[str, Any]) -> list[Any]:
     if data["download"]:
         download(data["url"], root)
     paths, bad = find_shots(root) if data["source"] == "clips" else find_photos(root)
-    if bad:
+    if bad and first:
         named = ", ".join(f"{file} ({reason})" for file, reason in list(bad.items())[:10])
         print(f"skipped {len(bad)} files in '{root}': {named}{' ...' if len(bad) > 10 else ''}", file=sys.stderr)
     return paths

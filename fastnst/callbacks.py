@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 import signal
 import sys
 import time
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Generator, Tensor
 from tqdm import tqdm
 
+from fastnst.checkpoint import is_finite
 from fastnst.dashboard import Dashboard
 from fastnst.errors import InputError, OutputError
-from fastnst.files import replaced
+from fastnst.files import check_input, replaced
 from fastnst.images import save_image, to_array, to_uint8
 from fastnst.metrics import noise_gain, static_flicker
 from fastnst.module import StyleTransfer
@@ -59,15 +60,17 @@ def load_training_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, damaged, or not a training checkpoint.
     """
+    check_input(Path(path), "training checkpoint")
     try:
+        with zipfile.ZipFile(path) as parts:
+            if damaged := parts.testzip():  # torch.load itself ignores the checksums
+                raise ValueError(f"the checksum of {damaged} is wrong")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"cannot read '{path}': {(error.strerror or str(error)).lower()}") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # the unpickler raises errors of any kind on damaged files
         raise InputError(
             f"'{path}' is not a training checkpoint of fastnst, or is damaged; resume takes a last.ckpt"
         ) from error
-    if not isinstance(checkpoint, dict) or "recipe" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("recipe"), dict):
         raise InputError(f"'{path}' is not a training checkpoint of fastnst; resume takes a last.ckpt")
     return checkpoint
 
@@ -91,12 +94,17 @@ class Saving(pl.Callback):
         checkpoint["recipe"] = self.recipe
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Writes it every so many steps; a failure is reported, and training goes on."""
-        if trainer.global_step and trainer.global_step % self.every == 0:
+        """Writes it every so many steps; a failure is reported, and training goes on.
+
+        Weights that a huge learning rate has just broken are not written: the next step finds its gradient broken.
+        """
+        assert isinstance(pl_module, StyleTransfer)
+        if trainer.global_step and trainer.global_step % self.every == 0 and is_finite(pl_module.net):
             try:
                 trainer.save_checkpoint(self.path)
             except OutputError as error:
                 print(f"error: {error}; training goes on", file=sys.stderr)
+                trainer.strategy.barrier()  # the other devices wait there
 
 
 class StopOnSignal(pl.Callback):
@@ -120,12 +128,17 @@ class StopOnSignal(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Stops the trainer if a signal came, on any device."""
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            self.received = self.received or signal.SIGTERM
             trainer.should_stop = True
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Hands the signals back."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Hands the signals back: no step will end any more."""
+        self.on_train_end(trainer, pl_module)
 
 
 class Progress(pl.Callback):

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 
 from fastnst.errors import ConfigError, FastnstError, InputError
-from fastnst.files import replaced
+from fastnst.files import check_input, replaced
 from fastnst.net import StylizationNet
 
 FORMAT = 1
@@ -62,10 +62,11 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
         InputError: there is no such file, or it is not a whole fastnst checkpoint.
     """
     path = find_checkpoint(name)
+    check_input(path, "checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("fastnst", "null"))
-            weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
+            weights = {key: in_float32(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"'{path}' is not a fastnst checkpoint ({looks_like(path)})") from error
     if not isinstance(about, dict):
@@ -78,13 +79,16 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
         settings, style, recipe = about["net"], str(about["style"]), about.get("recipe", {})
         if not STYLE_NAME.fullmatch(style):
             raise InputError(f"'{path}' carries the style name {style!r}, which is not a plain name")
-        net = StylizationNet(**checked_settings(settings))
+        if not isinstance(recipe, dict):
+            raise ValueError("the recipe is not a mapping")
+        with torch.device("meta"):  # no memory is taken before the weights are known to fit
+            net = StylizationNet(**checked_settings(settings))
         check_weights(path, weights, net)
     except FastnstError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"'{path}' is a damaged fastnst checkpoint (its header makes no sense)") from error
-    net.load_state_dict(weights)
+    net.load_state_dict(weights, assign=True)
     return Checkpoint(net.eval().requires_grad_(False), style, recipe)
 
 
@@ -95,8 +99,11 @@ def find_checkpoint(name: str | Path) -> Path:
         InputError: neither exists.
     """
     path = Path(name)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise InputError(f"cannot read checkpoint '{name}': {(error.strerror or str(error)).lower()}") from error
     if STYLE_NAME.fullmatch(str(name)):
         for folder in SHIPPED:
             if (folder / f"{name}.ckpt").is_file():
@@ -114,11 +121,24 @@ def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a setting is out of range.
     """
-    channels = tuple(int(count) for count in settings["channels"])
-    blocks = int(settings["residual_blocks"])
+    channels, blocks = tuple(settings["channels"]), settings["residual_blocks"]
+    if not all(type(count) is int for count in (*channels, blocks)):
+        raise ValueError("net settings that are not whole numbers")
     if len(channels) != 3 or not all(1 <= count <= 1024 for count in channels) or not 0 <= blocks <= 64:
         raise ValueError("net settings out of range")
-    return {**settings, "channels": channels, "residual_blocks": blocks}
+    return {**settings, "channels": channels}
+
+
+def is_finite(net: torch.nn.Module) -> bool:
+    """Returns whether all weights are finite numbers, also in the half precision that they are kept in."""
+    return all(bool(value.half().isfinite().all()) for value in net.state_dict().values())
+
+
+def in_float32(weights: torch.Tensor) -> torch.Tensor:
+    """Returns a copy in float32 that does not depend on the file any more; raises ValueError if they are no floats."""
+    if not weights.is_floating_point():
+        raise ValueError(f"weights of type {weights.dtype}")
+    return weights.to(torch.float32, copy=True)
 
 
 def check_weights(path: Path, weights: dict[str, torch.Tensor], net: StylizationNet) -> None:
@@ -135,8 +155,6 @@ def looks_like(path: Path) -> str:
     """Returns a guess, in words, at what a file that is no checkpoint is."""
     with open(path, "rb") as file:
         head = file.read(64)
-    if not head:
-        return "the file is empty"
     if head.startswith(b"version https://git-lfs"):
         return "looks like a Git LFS pointer: run 'git lfs pull'"
     if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.files import PICTURES
 from fastnst.frames import NextFrame
-from fastnst.images import load_image, to_tensor
+from fastnst.images import FORMATS, load_image, to_tensor
 
 SMALLEST = 32  # photos with a shorter side say nothing about content
 SKIMAGE_PHOTOS = (
@@ -234,7 +234,7 @@ def unusable(path: Path) -> str:
     try:
         if path.stat().st_size == 0:
             return "empty file"
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
     except Exception as error:  # Pillow's parsers raise errors of many kinds on damaged files
         return "not a picture" if isinstance(error, OSError) else f"damaged ({type(error).__name__})"

@@ -15,6 +15,7 @@ from fastnst.errors import InputError, OutputError
 from fastnst.files import PICTURES, replaced
 
 LUMA = (0.2126, 0.7152, 0.0722)  # of R, G, B; ITU-R BT.709
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # of the content: for others Pillow may start Ghostscript
 LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 MAX_PIXELS = 100_000_000  # a 110 kB PNG can unpack to 2.7 GB: larger pictures are refused before they are decoded
 
@@ -34,7 +35,7 @@ def load_image(path: str | Path) -> Image.Image:
             raise InputError(f"cannot read picture '{path}': the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own bomb and metadata warnings: the limit above decides
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise InputError(
                         f"cannot read picture '{path}': {image.width}x{image.height} is over the limit of "
@@ -47,7 +48,7 @@ def load_image(path: str | Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise InputError(f"cannot read picture '{path}': over {MAX_PIXELS // 1_000_000} million pixels") from error
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0].split(" file ", 1)[0] or "damaged"
+        reason = error.strerror or str(error).splitlines()[0].split(" file '", 1)[0] or "damaged"
         raise InputError(f"cannot read picture '{path}': {reason}") from error
     except Exception as error:  # Pillow's decoders raise SyntaxError, ValueError, struct.error ... on damaged files
         raise InputError(f"cannot read picture '{path}': damaged ({type(error).__name__})") from error

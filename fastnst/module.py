@@ -161,10 +161,11 @@ class StyleTransfer(pl.LightningModule):
                 self.follow_balance(torch.stack(list(weighted.values())).sum(), losses["temporal_loss"], painted)
             weighted["temporal_loss"] = losses["temporal_loss"] * self.temporal_weight * self.ramp()
         total = torch.stack(list(weighted.values())).sum()
-        self.log_dict({"train/loss": total, **{f"train/{name}": loss for name, loss in losses.items()}})
-        self.log_dict({f"train/{name.replace('loss', 'share')}": part / total for name, part in weighted.items()})
+        logged = {"train/loss": total, **{f"train/{name}": loss for name, loss in losses.items()}}
+        shares = {f"train/{name.replace('loss', 'share')}": part / total for name, part in weighted.items()}
+        self.log_dict(logged | shares, sync_dist=True)  # the mean over all devices
         self.unreadable.update(batch["unreadable"])
-        self.log("train/unreadable_photos", float(len(self.unreadable)))
+        self.log("train/unreadable_photos", float(len(self.unreadable)), reduce_fx="sum", sync_dist=True)
         return total
 
     def follow_balance(
