@@ -12,11 +12,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
+from torchvision.io import decode_jpeg, encode_jpeg
 
 from fastnst.errors import ConfigError
 from fastnst.flow import affine_flow, inside, warp
+from fastnst.images import to_float, to_uint8
 
-PATTERNS = ("sparse", "gaussian", "correlated")
+PATTERNS = ("sparse", "gaussian", "correlated", "jpeg")
 
 
 class NextFrame(NamedTuple):
@@ -56,7 +58,8 @@ class NoisePair:
     Args:
         sigma: lowest and highest noise level, in units of the [0, 1] range; the level is drawn between them.
         patterns: the patterns to draw from: `sparse` changes one pixel in twenty by up to 3 sigma; `gaussian` every
-            value by itself; `correlated` the luma, in grains of two to four pixels, as sensors and codecs do.
+            value by itself; `correlated` the luma, in grains of two to four pixels, as sensors do; `jpeg` is what a
+            codec leaves of the picture, at a quality whose error is about sigma.
 
     Source: Rainy and de Berker 2018, "Stabilizing neural style-transfer for video" (Element AI): sparse noise.
     Differs: a level and a pattern drawn per picture instead of one for the whole training; the pair's first frame is
@@ -80,8 +83,11 @@ class NoisePair:
         """Returns the picture with noise."""
         pattern = self.patterns[int(torch.randint(len(self.patterns), (), generator=generator))]
         level = between(*self.sigma, generator)
-        noise = level * unit_noise(pattern, content.shape[-2], content.shape[-1], generator)
-        return NextFrame((content + noise.to(content)).clamp(0, 1), None, torch.ones_like(content[:1]))
+        if pattern == "jpeg":
+            noisy = reencoded(content, quality=round(min(95.0, max(20.0, 100 - 1200 * level))))
+        else:
+            noisy = content + level * unit_noise(pattern, *content.shape[-2:], generator).to(content)
+        return NextFrame(noisy.clamp(0, 1), None, torch.ones_like(content[:1]))
 
 
 class MotionPair:
@@ -194,7 +200,7 @@ class MixedPair:
 
 
 def unit_noise(pattern: str, height: int, width: int, generator: Generator) -> Float[Tensor, "3 height width"]:
-    """Returns noise of one of the `PATTERNS` with standard deviation 1 (`sparse`: between -3 and 3 where it acts)."""
+    """Returns noise of a pattern that is added, standard deviation 1 (`sparse`: between -3 and 3 where it acts)."""
     if pattern == "gaussian":
         return torch.randn(3, height, width, generator=generator)
     if pattern == "sparse":
@@ -204,6 +210,11 @@ def unit_noise(pattern: str, height: int, width: int, generator: Generator) -> F
     coarse = torch.randn(1, 1, height // grain + 2, width // grain + 2, generator=generator)
     smooth = F.interpolate(coarse, scale_factor=grain, mode="bicubic", align_corners=False)[0, :, :height, :width]
     return (smooth / smooth.std()).expand(3, height, width)
+
+
+def reencoded(picture: Float[Tensor, "3 height width"], quality: int) -> Float[Tensor, "3 height width"]:
+    """Returns what JPEG leaves of a picture at a quality from 1 to 100."""
+    return to_float(decode_jpeg(encode_jpeg(to_uint8(picture).cpu(), quality))).to(picture)
 
 
 def between(low: float, high: float, generator: Generator) -> float:

@@ -124,8 +124,8 @@ def test_dis_flow_recovers_a_known_shift(shift):
     flow = dis_flow(textured(0, 0), textured(*shift))
     expected = -torch.tensor(shift).view(1, 2, 1, 1) / 4  # the camera goes right, the picture left
     error = (flow - expected).norm(dim=1)[..., 8:-8, 8:-8]
-    assert error.mean() < 0.1
-    assert error.quantile(0.95) < 0.2
+    assert error.mean() < 0.02  # the preset, which stops at half the resolution, has 0.03 to 0.08
+    assert error.quantile(0.95) < 0.05
 
 
 def test_dis_flow_takes_each_pair_of_a_batch_by_itself():
