@@ -67,6 +67,7 @@ def train(settings: dict[str, Any]) -> None:
         "data_items": len(paths),
         **{key: settings[key] for key in ("seed", "loss", "temporal", "trainer")},
         "net": settings["net"]["preset"],
+        "antialias": settings["net"]["antialias"],
         "net_init": settings["net"]["init"] and Path(settings["net"]["init"]).name,
         "style_size": settings["style"]["size"],
     }
@@ -75,14 +76,18 @@ def train(settings: dict[str, Any]) -> None:
 
     pl.seed_everything(settings["seed"], verbose=False)
     init = settings["net"]["init"]
-    net = load_checkpoint(init).net.requires_grad_(True) if init else StylizationNet.preset(settings["net"]["preset"])
+    net = (
+        load_checkpoint(init).net.requires_grad_(True)
+        if init
+        else StylizationNet.preset(settings["net"]["preset"], settings["net"]["antialias"])
+    )
     module = StyleTransfer(
         net,
         load_vgg(settings["vgg"], [settings["loss"]["content_layer"], *settings["loss"]["style_layers"]]),
         to_tensor(picture),
         pair=make_pair(settings["temporal"]),
         **{f"temporal_{key}": settings["temporal"][key] for key in ("weight", "balance", "ramp")},
-        luminance=settings["temporal"]["luminance"],
+        **{key: settings["temporal"][key] for key in ("shared_statistics", "luminance")},
         **settings["loss"],
         **{key: setup[key] for key in ("max_steps", "learning_rate", "tail", "clip_norm")},
     )

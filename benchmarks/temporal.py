@@ -50,9 +50,10 @@ ARMS = {
     "mixed": ["temporal=mixed"],
 }
 VARIANTS = {  # of the best arm
-    "weight15": ["temporal.weight=15"],  # with the arm itself, at 50, and the next one: the curve
-    "weight150": ["temporal.weight=150"],
+    "weight150": ["temporal.weight=150"],  # with the arm itself, at 50, and the next one: the curve
+    "weight400": ["temporal.weight=400"],
     "antialias": ["net.antialias=true"],
+    "shared": ["temporal.shared_statistics=true"],
 }
 PLAIN = ("none", "none-clips")
 STYLE_WEIGHT = 5.0  # of conf/train.yaml, from which the matching starts
@@ -95,8 +96,8 @@ class Bench:
         options.fixed = options.fixed or list(self.clips)
         if unknown := set(options.fixed) - set(self.clips):
             raise ConfigError(f"--fixed: there is no clip '{unknown.pop()}' in '{options.videos}'")
-        shared = ("photos", "clips", "videos", "steps", "size", "batch", "seed", "net", "style", "second", "frames")
-        settings = {key: str(getattr(options, key)) for key in (*shared, "max_side")}
+        shared = ("photos", "clips", "videos", "steps", "size", "batch", "seed", "net", "precision", "style", "second")
+        settings = {key: str(getattr(options, key)) for key in (*shared, "frames", "max_side")}
         self.found: dict[str, Any] = {"settings": settings, "seconds": {}, "numbers": {}}
         self.broken: dict[str, str] = {}  # arms that cannot be trained, and why: tried again the next time
         if (path := self.out / "results.json").exists():
@@ -194,9 +195,9 @@ class Bench:
             overrides.append(f"data.root={options.photos}")
         overrides += [
             f"style={arm.style}", f"net={options.net}", f"seed={options.seed}", f"trainer={options.trainer}",
-            f"trainer.max_steps={options.steps}", f"trainer.image_size={options.size}",
-            f"trainer.batch_size={options.batch}", f"trainer.validate_every={options.steps}",
-            f"trainer.save_every={max(1, options.steps // 10)}", "data.workers=1", "logger=none",
+            f"trainer.precision={options.precision}", f"trainer.max_steps={options.steps}",
+            f"trainer.image_size={options.size}", f"trainer.batch_size={options.batch}",
+            f"trainer.validate_every={options.steps}", "trainer.save_every=50", "data.workers=1", "logger=none",
             f"run={folder}", "resume=auto",
         ]  # fmt: skip
         try:
@@ -314,6 +315,8 @@ def main() -> None:
     parser.add_argument("--best", choices=sorted(ARMS), help="the arm to go on with; default: the best score")
     parser.add_argument("--net", default="half")
     parser.add_argument("--trainer", default="gpu" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", default="32-true", help="bf16-mixed is faster where the processor knows it")
+    parser.add_argument("--judge-only", action="store_true", help="train nothing: what is finished is judged")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--size", type=int, default=128, help="training crops, pixels")
     parser.add_argument("--batch", type=int, default=4)
@@ -333,7 +336,11 @@ def main() -> None:
         vgg = load_vgg().to(find_device("auto"))
         while todo := bench.open(bench.plan()):
             for arm in todo:
-                if not bench.checkpoint(arm).exists():
+                if bench.checkpoint(arm).exists():
+                    continue
+                if options.judge_only:
+                    bench.broken[arm.name] = "not trained"
+                else:
                     bench.train(arm)
             bench.judge([arm for arm in todo if arm.name not in bench.broken], vgg)
     except KeyboardInterrupt:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
-from torchvision.io import decode_jpeg, encode_jpeg
 
 from fastnst.errors import ConfigError
 from fastnst.flow import affine_flow, inside, warp
@@ -214,7 +215,10 @@ def unit_noise(pattern: str, height: int, width: int, generator: Generator) -> F
 
 def reencoded(picture: Float[Tensor, "3 height width"], quality: int) -> Float[Tensor, "3 height width"]:
     """Returns what JPEG leaves of a picture at a quality from 1 to 100."""
-    return to_float(decode_jpeg(encode_jpeg(to_uint8(picture).cpu(), quality))).to(picture)
+    bgr = np.ascontiguousarray(to_uint8(picture).flip(0).permute(1, 2, 0).cpu().numpy())
+    decoded = cv2.imdecode(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return to_float(torch.from_numpy(decoded).permute(2, 0, 1)).flip(0).to(picture)
 
 
 def between(low: float, high: float, generator: Generator) -> float:

@@ -26,7 +26,7 @@ from fastnst.flow import dis_flow, occlusion_mask
 from fastnst.images import to_float, to_uint8
 from fastnst.losses import content_loss, gram_matrix, style_loss
 from fastnst.metrics import Stylize
-from fastnst.shots import ShotNorm, is_cut, normalised_with
+from fastnst.shots import ShotNorm, given, is_cut
 from fastnst.vgg import VGGFeatures
 from fastnst.video import VideoReader
 
@@ -93,8 +93,7 @@ def net_painter(net: nn.Module, norm: str = "frame") -> Painter:
     shot = ShotNorm(net)
 
     def stylize(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
-        with normalised_with(net, shot.statistics or []):
-            return net(images)
+        return net(images, given(shot.statistics)) if shot.statistics else net(images)
 
     return Painter(shot, stylize)
 

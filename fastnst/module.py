@@ -16,14 +16,12 @@ from fastnst.flow import warp
 from fastnst.frames import NextFrame, Pair, next_frames
 from fastnst.images import luma
 from fastnst.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
-from fastnst.net import StylizationNet
+from fastnst.net import Statistics, StylizationNet
 from fastnst.vgg import VGGFeatures
 
 PATIENCE = 3  # skipped steps in a row that end the run
-BALANCE_EVERY, BALANCE_PACE = (
-    20,
-    0.2,
-)  # steps between looks at the gradients; share of the way, in logarithms, each time
+BALANCE_EVERY = 20  # steps between looks at the gradients
+BALANCE_PACE = 0.2  # share of the way to the wanted weight, in logarithms, each time
 
 
 class StyleTransfer(pl.LightningModule):
@@ -45,6 +43,8 @@ class StyleTransfer(pl.LightningModule):
         temporal_weight: weight of the temporal loss once it is ramped up.
         temporal_balance: wanted ratio of the temporal to the perceptual gradient's norm on the painted frames. The
             weight then starts from `temporal_weight` and follows slowly, so that one setting serves every style.
+        shared_statistics: normalise each next frame with the statistics of its picture, as inference with `norm=shot`
+            does, so that training knows of that lever.
         luminance: let the painting follow changes of the input's light (ReCoNet's luminance warping, arXiv:1807.01197).
         temporal_ramp: (start, end) of the ramp, as fractions of the run, so that the style comes first.
         max_steps: length of the run.
@@ -70,6 +70,7 @@ class StyleTransfer(pl.LightningModule):
         pair: Pair | None,
         temporal_weight: float,
         temporal_balance: float | None = None,
+        shared_statistics: bool = False,
         luminance: bool = False,
         temporal_ramp: tuple[float, float],
         max_steps: int,
@@ -88,7 +89,7 @@ class StyleTransfer(pl.LightningModule):
             raise ConfigError(f"the weight of the {negative[0]} is {self.weights[negative[0]]}, it must be 0 or above")
         if temporal_weight < 0 or (temporal_balance or 0) < 0:
             raise ConfigError(f"temporal.weight={temporal_weight}, temporal.balance={temporal_balance}: 0 or above")
-        self.balance, self.luminance = temporal_balance, luminance
+        self.balance, self.luminance, self.shared_statistics = temporal_balance, luminance, shared_statistics
         self.net, self.vgg, self.pair = net, vgg, pair
         self.content_layer, self.style_layers = content_layer, tuple(style_layers)
         self.temporal_ramp = temporal_ramp
@@ -144,7 +145,10 @@ class StyleTransfer(pl.LightningModule):
         self, content: Float[Tensor, "batch 3 height width"], following: NextFrame | None
     ) -> Float[Tensor, "frames 3 height width"]:
         """Returns the pictures stylized, and behind them their next frames, all in one batch of the stateless net."""
-        return self.net(content if following is None else torch.cat([content, following.content_next]))
+        if following is None:
+            return self.net(content)
+        both = torch.cat([content, following.content_next])
+        return self.net(both, shared) if self.shared_statistics else self.net(both)
 
     def following(self, batch: dict[str, Any]) -> NextFrame | None:
         """Returns the frames that follow the batch's, or None without temporal loss."""
@@ -234,3 +238,9 @@ class StyleTransfer(pl.LightningModule):
                 f"the gradient was not a finite number {PATIENCE} steps in a row, last at step {self.global_step}; "
                 "lower trainer.learning_rate or the loss weights; the last checkpoint is intact"
             )
+
+
+def shared(own: Statistics) -> Statistics:
+    """Returns the first half's statistics twice: those of the pictures, for them and for their next frames."""
+    pictures = len(own.mean) // 2
+    return Statistics(own.mean[:pictures].repeat(2, 1), own.variance[:pictures].repeat(2, 1))

@@ -7,15 +7,14 @@ do change, as in a fade, they are followed fast: the wrong statistics do not onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fastnst.net import Statistics, StylizationNet
+from fastnst.net import Choose, Statistics, StylizationNet
 from fastnst.tiles import Tiled
 
 RATE = 0.02  # weight of a frame in the running average, while the frame is like the shot
@@ -27,22 +26,10 @@ EPSILON = 1e-5  # what instance norm adds to a variance
 BINS = 4  # of the colour histogram, per channel
 
 
-def norm_layers(net: nn.Module) -> list[nn.InstanceNorm2d]:
-    """Returns the instance norms of a net, in the order in which features meet them."""
-    return [module for module in net.modules() if isinstance(module, nn.InstanceNorm2d)]
-
-
-@contextmanager
-def normalised_with(net: nn.Module, statistics: list[Statistics]) -> Iterator[None]:
-    """Makes the instance norms of `net`, in evaluation mode, use these statistics instead of each frame's own."""
-    layers = norm_layers(net)
-    try:
-        for layer, given in zip(layers, statistics, strict=True):
-            layer.track_running_stats, layer.running_mean, layer.running_var = True, given.mean, given.variance
-        yield
-    finally:
-        for layer in layers:
-            layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
+def given(statistics: Iterable[Statistics]) -> Choose:
+    """Returns a `choose` for one pass of a net that normalises with these statistics, layer by layer."""
+    rest = iter(statistics)
+    return lambda own: next(rest)
 
 
 class ShotNorm(nn.Module):

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fastnst.net import STRIDE, Choose, Statistics, StylizationNet, normalised, padded, statistics_of
+from fastnst.net import STRIDE, Blur, Choose, Statistics, StylizationNet, normalised, padded, statistics_of
 
 
 class Tiled(nn.Module):
@@ -59,7 +59,7 @@ class TiledNorm:
     def join(self) -> None:
         """Takes what was noted of the tiles for all of the frame."""
         means, variances = (torch.stack(each) for each in zip(*(each for _, each in self.tiles), strict=True))
-        rows = means.new_tensor([count for count, _ in self.tiles])[:, None]
+        rows = means.new_tensor([count for count, _ in self.tiles])[:, None, None]
         share = rows / rows.sum()
         mean = (share * means).sum(0)
         own = Statistics(mean, (share * (variances + (means - mean).square())).sum(0))
@@ -184,6 +184,8 @@ def reach(layers: Sequence[Layer]) -> int:
         if isinstance(layer, nn.Conv2d):
             rows += layer.kernel_size[0] // 2 * size
             size *= layer.stride[0]
+        elif isinstance(layer, Blur):
+            rows += size
         elif isinstance(layer, nn.Upsample):
             size /= 2
     step = max(1, int(size))

@@ -4,7 +4,16 @@ from torch import Generator
 
 from fastnst.errors import ConfigError
 from fastnst.flow import warp
-from fastnst.frames import PATTERNS, MixedPair, MotionPair, NoisePair, make_pair, next_frames, unit_noise
+from fastnst.frames import (
+    PATTERNS,
+    MixedPair,
+    MotionPair,
+    NoisePair,
+    make_pair,
+    next_frames,
+    reencoded,
+    unit_noise,
+)
 
 
 @pytest.mark.parametrize("pattern", ["gaussian", "correlated"])
@@ -136,6 +145,12 @@ def test_mixed_pair_draws_each_kind_and_fills_in_still_flow():
     assert flow is not None
     still = (flow.abs().amax((1, 2, 3)) == 0).sum().item()
     assert 0 < still < 12
+
+
+def test_jpeg_keeps_the_colours_and_errs_more_at_a_lower_quality():
+    ramp = torch.linspace(0, 1, 48).expand(3, 48, 48) * torch.tensor([1.0, 0.5, 0.2])[:, None, None]
+    errors = [(reencoded(ramp, quality) - ramp).abs().mean().item() for quality in (95, 20)]
+    assert errors[0] < errors[1] < 0.03
 
 
 def test_batch_without_motion_has_no_flow():

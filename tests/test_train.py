@@ -23,6 +23,7 @@ from fastnst.losses import gram_matrix
 from fastnst.module import StyleTransfer
 from fastnst.net import StylizationNet
 from fastnst.paintings import paint
+from fastnst.shots import given
 from fastnst.vgg import load_vgg
 
 ROOT = Path(__file__).parent.parent
@@ -183,6 +184,19 @@ def test_luminance_lets_the_painting_follow_the_light(tiny_vgg):
     assert module.losses(content, brighter, unchanged)["temporal_loss"].item() == pytest.approx(0.04, rel=1e-4)
     module.luminance = False
     assert module.losses(content, brighter, unchanged)["temporal_loss"].item() == pytest.approx(0, abs=1e-10)
+
+
+def test_shared_statistics_normalise_the_next_frame_with_those_of_its_picture(tiny_vgg):
+    module = make_module(tiny_vgg, shared_statistics=True)
+    content = torch.rand(2, 3, 64, 64)
+    following = NextFrame(content * 0.5, None, torch.ones(2, 1, 64, 64))
+    with torch.no_grad():
+        painted = module.paint(content, following)
+        torch.testing.assert_close(painted[:2], module.net(content), rtol=0, atol=1e-5)
+        for picture, after, expected in zip(content, following.content_next, painted[2:], strict=True):
+            own = []
+            module.net(picture[None], lambda each, own=own: own.append(each) or each)
+            torch.testing.assert_close(module.net(after[None], given(own))[0], expected, rtol=0, atol=1e-5)
 
 
 def test_learning_rate_is_constant_then_falls_to_a_hundredth(tiny_vgg):
