@@ -50,7 +50,15 @@ def train(settings: dict[str, Any]) -> None:
     from pytorch_lightning.strategies import DDPStrategy
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    from fastnst.callbacks import AtomicCheckpointIO, Progress, Samples, Saving, StopOnSignal, load_training_checkpoint
+    from fastnst.callbacks import (
+        AtomicCheckpointIO,
+        Front,
+        Progress,
+        Samples,
+        Saving,
+        StopOnSignal,
+        load_training_checkpoint,
+    )
     from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
     from fastnst.clips import Clips
     from fastnst.dashboard import Dashboard
@@ -97,6 +105,7 @@ def train(settings: dict[str, Any]) -> None:
     )  # fmt: skip
     if first:
         prepare(folder, anew=settings["overwrite"] and not settings["resume"])
+    front = Front(folder / "front", name)
     dashboard = Dashboard(folder, name, settings, **settings["logger"])
     last, finished, stop = folder / "last.ckpt", folder / f"{name}.ckpt", StopOnSignal()
     try:
@@ -116,7 +125,7 @@ def train(settings: dict[str, Any]) -> None:
                 Progress(),
                 Saving(last, setup["save_every"], recipe),
                 stop,
-                Samples(folder, dashboard, photos.validation()),
+                Samples(folder, dashboard, photos.validation(), front),
             ],
             plugins=[AtomicCheckpointIO()],
             use_distributed_sampler=False,
@@ -136,6 +145,10 @@ def train(settings: dict[str, Any]) -> None:
         if not is_finite(net):
             raise Diverged("the last step broke the weights; lower trainer.learning_rate")
         trainer.save_checkpoint(last)
+        measured = dict(trainer.callback_metrics)
+        if not stop.received and trainer.global_step % setup["validate_every"]:  # the last net too may be the best
+            trainer.validate(module, photos, verbose=False)
+            measured |= trainer.callback_metrics
         if not first:
             return
         if stop.received:
@@ -144,10 +157,15 @@ def train(settings: dict[str, Any]) -> None:
             )
             status = 128 + stop.received
             sys.exit(status)
-        losses = {
-            key: round(float(value), 5) for key, value in trainer.callback_metrics.items() if key.endswith("_loss")
+        losses = {key: round(float(value), 5) for key, value in measured.items() if key.endswith("_loss")}
+        best = front.best()
+        if best:
+            net = load_checkpoint(front.path(best)).net
+        recipe |= {
+            "steps": trainer.global_step,
+            "best_step": best.step if best else trainer.global_step,
+            "final": losses,
         }
-        recipe |= {"steps": trainer.global_step, "final": losses}
         save_checkpoint(finished, net, name, recipe)
         dashboard.log_checkpoint(finished)
         status = 0
@@ -221,8 +239,9 @@ def prepare(folder: Path, anew: bool) -> None:
         for pattern in (".fastnst-*", *ours):
             for path in folder.glob(pattern):
                 path.unlink()
-        if anew and (folder / "wandb").is_dir():
-            shutil.rmtree(folder / "wandb")
+        for name in ("wandb", "front") if anew else ():
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
     except OSError as error:
         raise OutputError(f"cannot write to run='{folder}': {error.strerror or error}") from error
 

@@ -8,7 +8,7 @@ import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import cv2
@@ -17,19 +17,22 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, UInt8
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from fastnst.checkpoint import is_finite
+from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
 from fastnst.dashboard import Dashboard
 from fastnst.errors import InputError, OutputError
 from fastnst.files import check_input, replaced
+from fastnst.flow import inside
 from fastnst.images import save_image, to_array, to_uint8
-from fastnst.metrics import noise_gain, static_flicker
+from fastnst.metrics import mean_absolute_warping_error, noise_gain, static_flicker
 from fastnst.module import StyleTransfer
 
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 SIGMA = 2 / 255  # noise level of a decent camera, for the validation clip
+PAN = (0.4, 0.2)  # pixels to the right and down by which its camera moves per frame
+MATCH = 0.05  # relative difference up to which two style losses count as the same
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -178,19 +181,89 @@ class Progress(pl.Callback):
         self.bar.close()
 
 
+class Point(NamedTuple):
+    """A net on the front.
+
+    Attributes:
+        step: of the training.
+        style_loss: on the photos set aside.
+        warping_error: on the clip made from one of them, grey levels.
+    """
+
+    step: int
+    style_loss: float
+    warping_error: float
+
+
+class Front:
+    """The nets of a run that no other one beats in both style and steadiness, each a file that can be used.
+
+    Args:
+        folder: where they go, as `<step>.ckpt`; those of a run that is gone on with are taken over.
+        style: the style's name.
+
+    Raises:
+        InputError: a file in the folder is no net.
+    """
+
+    def __init__(self, folder: Path, style: str) -> None:
+        self.folder, self.style = folder, style
+        recipes = [load_checkpoint(path).recipe for path in sorted(folder.glob("*.ckpt"))]
+        self.points = [Point(**{name: recipe[name] for name in Point._fields}) for recipe in recipes]
+
+    def path(self, point: Point) -> Path:
+        """Returns where its net is."""
+        return self.folder / f"{point.step:06d}.ckpt"
+
+    def offer(self, net: nn.Module, step: int, style_loss: float, warping_error: float) -> None:
+        """Keeps the net if it is on the front, and removes those that it beats; not if its weights are broken.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        new = Point(step, style_loss, warping_error)
+        if not is_finite(net) or any(beats(old, new) for old in self.points):
+            return
+        self.folder.mkdir(exist_ok=True)
+        save_checkpoint(self.path(new), net, self.style, new._asdict())
+        for old in self.points:
+            if beats(new, old):
+                self.path(old).unlink(missing_ok=True)
+        self.points = [old for old in self.points if not beats(new, old)] + [new]
+
+    def best(self) -> Point | None:
+        """Returns the steadiest of those whose style loss is within `MATCH` of the lowest; None if there is none.
+
+        What is steady is easily had where there is little style: so only nets of about the same style are compared.
+        """
+        lowest = min((point.style_loss for point in self.points), default=0.0)
+        matched = [point for point in self.points if point.style_loss <= (1 + MATCH) * lowest]
+        return min(matched, key=lambda point: point.warping_error, default=None)
+
+
+def beats(first: Point, second: Point) -> bool:
+    """Returns whether one net is at least as good in both, or the same step done again."""
+    better = first.style_loss <= second.style_loss and first.warping_error <= second.warping_error
+    return better or first.step == second.step
+
+
 class Samples(pl.Callback):
     """Stylizes the photos set aside, and one short clip made from the first of them, at every validation.
 
-    Logs how steady the net is there: `val/static_flicker` in grey levels, beside the input's own, and `val/noise_gain`.
+    Logs how steady the net is there, in grey levels and beside the input's own: `val/static_flicker`,
+    `val/warping_error` along the known motion, and `val/noise_gain`. Keeps the nets of the front.
 
     Args:
         folder: where `stylized_<step>.png` and `clip_<step>.mp4` go.
         dashboard: where they are shown.
         photos: the photos, in [0, 1].
+        front: where the net goes, with its style loss and warping error.
     """
 
-    def __init__(self, folder: Path, dashboard: Dashboard, photos: Float[Tensor, "batch 3 height width"]) -> None:
-        self.folder, self.dashboard, self.photos = folder, dashboard, photos
+    def __init__(
+        self, folder: Path, dashboard: Dashboard, photos: Float[Tensor, "batch 3 height width"], front: Front
+    ) -> None:
+        self.folder, self.dashboard, self.photos, self.front = folder, dashboard, photos, front
         self.clip = panned(photos[0])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -206,24 +279,37 @@ class Samples(pl.Callback):
 
         stylized = stylize(self.photos)
         clip = torch.cat([stylize(frame[None]) for frame in self.clip])
-        self.dashboard.log_metrics(
-            {
-                "val/static_flicker": still_flicker(clip),
-                "val/static_flicker_input": still_flicker(self.clip),
-                "val/noise_gain": noise_gain(stylize, self.photos, SIGMA, Generator().manual_seed(0)).mean().item(),
-            },
-            step,
-        )
+        steadiness = {
+            "val/static_flicker": still_flicker(clip),
+            "val/static_flicker_input": still_flicker(self.clip),
+            "val/warping_error": pan_error(clip),
+            "val/warping_error_input": pan_error(self.clip),
+            "val/noise_gain": noise_gain(stylize, self.photos, SIGMA, Generator().manual_seed(0)).mean().item(),
+        }
+        self.dashboard.log_metrics(steadiness, step)
         grid = torch.cat([torch.cat(list(row), dim=2) for row in (self.photos, stylized)], dim=1)
         try:
             picture, video = self.folder / f"stylized_{step:06d}.png", self.folder / f"clip_{step:06d}.mp4"
             save_image(to_array(grid), picture)
             write_clip(video, to_uint8(clip), frame_rate=12)
+            style_loss = float(trainer.callback_metrics["val/style_loss"])
+            self.front.offer(pl_module.net, step, style_loss, steadiness["val/warping_error"])
         except OutputError as error:
             print(f"error: {error}; training goes on", file=sys.stderr)
             return
         self.dashboard.log_media("val/stylized", picture, step)
         self.dashboard.log_media("val/clip", video, step)
+
+
+def pan_error(clip: Float[Tensor, "time 3 height width"]) -> float:
+    """Returns the mean change from frame to frame along the motion, in grey levels, while the camera of `panned` pans.
+
+    The motion is known: no flow is estimated.
+    """
+    moving = clip[len(clip) // 3 :]
+    right, down = PAN
+    flow = clip.new_tensor([-right, -down])[None, :, None, None].expand(len(moving) - 1, 2, *clip.shape[2:])
+    return mean_absolute_warping_error(moving[:-1], moving[1:], flow, inside(flow)).mean().item()
 
 
 def still_flicker(clip: Float[Tensor, "time 3 height width"]) -> float:
@@ -239,8 +325,8 @@ def panned(photo: Float[Tensor, "3 height width"], frames: int = 24) -> Float[Te
     random = np.random.default_rng(0)
     clip = []
     for frame in range(frames):
-        shift = 0.4 * max(0, frame - frames // 3)  # pixels
-        move = np.array([[1, 0, -shift], [0, 1, -shift / 2]], np.float32)
+        steps = max(0, frame - frames // 3)
+        move = np.array([[1, 0, -PAN[0] * steps], [0, 1, -PAN[1] * steps]], np.float32)
         moved = cv2.warpAffine(picture, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         clip.append(np.clip(moved + SIGMA * random.standard_normal(picture.shape), 0, 1))
     return torch.from_numpy(np.stack(clip)).float().permute(0, 3, 1, 2)

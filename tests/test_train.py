@@ -13,7 +13,15 @@ import torch
 
 import train
 from fastnst import cli
-from fastnst.callbacks import AtomicCheckpointIO, Saving, load_training_checkpoint
+from fastnst.callbacks import (
+    SIGMA,
+    AtomicCheckpointIO,
+    Front,
+    Saving,
+    load_training_checkpoint,
+    pan_error,
+    panned,
+)
 from fastnst.checkpoint import load_checkpoint
 from fastnst.data import ContentPhotos, find_photos
 from fastnst.errors import ConfigError, Diverged, InputError, OutputError
@@ -271,6 +279,31 @@ class Payload:
         return os.system, (f"touch {self.path}",)
 
 
+def test_front_keeps_what_no_other_net_beats_and_its_best_is_the_steadiest_of_one_style(tmp_path):
+    net = StylizationNet((4, 6, 8), residual_blocks=1)
+    front = Front(tmp_path / "front", "dots")
+    assert front.best() is None
+    offers = {100: (0.40, 2.0), 200: (0.30, 6.0), 300: (0.31, 5.0), 400: (0.32, 5.5), 500: (0.29, 7.0)}
+    for step, (style_loss, warping_error) in offers.items():
+        front.offer(net, step, style_loss, warping_error)
+    assert [point.step for point in front.points] == [100, 200, 300, 500]  # 400 is beaten by 300
+    assert sorted(path.stem for path in front.folder.iterdir()) == ["000100", "000200", "000300", "000500"]
+    assert front.best().step == 200  # 100 is steadier but has less style; 300 is 7 % behind 500
+    front.offer(net, 600, 0.285, 5.0)  # beats 200, 300 and 500
+    assert [point.step for point in Front(tmp_path / "front", "dots").points] == [100, 600]
+    net.encoder[0][0].weight.data[0] = math.nan
+    front.offer(net, 700, 0.1, 0.1)
+    assert front.best().step == 600
+
+
+def test_error_along_the_known_pan_is_that_of_the_noise_alone():
+    photo = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), (64, 64), mode="bicubic")[0].clamp(0, 1)
+    still = panned(photo * 0 + 0.5)
+    assert pan_error(still) == pytest.approx(255 * SIGMA * 1.13, rel=0.2)  # of a difference of two Gaussians
+    assert pan_error(panned(photo)) == pytest.approx(pan_error(still), rel=0.25)  # the motion is known
+    assert pan_error(panned(photo)[::2]) > 1.5 * pan_error(still)  # twice as fast, and nobody told
+
+
 def test_malicious_training_checkpoint_is_refused_and_never_run(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     torch.save({"recipe": Payload(tmp_path / "pwned")}, tmp_path / "last.ckpt")
@@ -397,6 +430,8 @@ def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(photo_f
     assert [line["step"] for line in validated if line["step"] >= 30][-2:] == [30, 60]
     assert validated[0]["val/static_flicker_input"] == pytest.approx(2.26, abs=0.3)  # of 2 levels of noise
     assert validated[0]["val/noise_gain"] > 0
+    assert validated[0]["val/warping_error"] > 0
+    assert checkpoint.recipe["best_step"] in {int(path.stem) for path in (folder / "front").iterdir()} <= {30, 60}
     assert load_image(folder / "stylized_000060.png").size == (64, 128)
     assert list(folder.glob("wandb/offline-run-*/*.wandb"))
     # W&B's debug.log names the folder it lies in; it is not uploaded. What is uploaded names no folder at all.
