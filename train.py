@@ -20,13 +20,14 @@ import sys
 import time
 import warnings
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastnst import cli
 from fastnst.errors import ConfigError, Diverged, OutputError
 
-PATHS = ("style.image", "data.root", "run", "resume", "vgg", "net.init")
+PATHS = ("style.image", "data.root", "run", "resume", "vgg", "net.init", "data.raft")
 AT_LEAST = {"image_size": 64, "batch_size": 1, "max_steps": 1, "validate_every": 1, "save_every": 1, "learning_rate": 0}
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # what a launcher of several processes numbers them with
 TIMEOUT = timedelta(minutes=5)  # after which a device that waits for another one gives up
@@ -63,6 +64,7 @@ def train(settings: dict[str, Any]) -> None:
     from fastnst.clips import Clips
     from fastnst.dashboard import Dashboard
     from fastnst.data import ContentPhotos, Photos, fingerprint
+    from fastnst.flow import dis_flow, load_raft, raft_flow
     from fastnst.frames import make_pair
     from fastnst.images import to_tensor
     from fastnst.module import StyleTransfer
@@ -99,9 +101,13 @@ def train(settings: dict[str, Any]) -> None:
         **settings["loss"],
         **{key: setup[key] for key in ("max_steps", "learning_rate", "tail", "clip_norm")},
     )
+    crops = Photos
+    if settings["data"]["source"] == "clips":
+        raft = settings["data"]["raft"]
+        crops = partial(Clips, flow=partial(raft_flow, load_raft(raft)) if raft else dis_flow)
     photos = ContentPhotos(
         paths, setup["image_size"], setup["batch_size"], settings["data"]["workers"], settings["data"]["validation"],
-        settings["seed"], Clips if settings["data"]["source"] == "clips" else Photos,
+        settings["seed"], crops,
     )  # fmt: skip
     if first:
         prepare(folder, anew=settings["overwrite"] and not settings["resume"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
 import numpy as np
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from fastnst.colour import to_rgb24
@@ -16,6 +18,8 @@ from fastnst.data import centre_box, cropped, random_box
 from fastnst.errors import InputError
 from fastnst.flow import dis_flow, occlusion_mask
 from fastnst.frames import NextFrame
+
+Flow = Callable[[Tensor, Tensor], Tensor]  # two batches of frames -> the flow from the first to the second
 
 
 class Shot(NamedTuple):
@@ -33,15 +37,21 @@ class Shot(NamedTuple):
 class Clips(Dataset):
     """Square crops of consecutive frames. An item is asked for as (shot, key), and the key decides the crop.
 
-    Both frames are cropped alike. The flow goes from the next frame back to the first, by OpenCV's DIS on the *input*
-    frames; the mask leaves out what the first frame does not show. A shot that cannot be read is replaced by the next
-    one, and its clip named in the item.
+    Both frames are cropped alike. The flow goes from the next frame back to the first, measured on the *input* frames;
+    the mask leaves out what the first frame does not show. A shot that cannot be read is replaced by the next one, and
+    its clip named in the item.
+
+    Args:
+        items: the shots.
+        image_size: side of the crops, pixels.
+        augment: whether crops are drawn; or the middle is taken.
+        flow: what measures the flow from a frame to the next: OpenCV's DIS, or RAFT.
 
     Source: Ruder et al. 2018, arXiv:1708.04538; masks after Sundaram et al. 2010, see `flow.occlusion_mask`.
     """
 
-    def __init__(self, items: list[Shot], image_size: int, augment: bool = True) -> None:
-        self.items, self.image_size, self.augment = items, image_size, augment
+    def __init__(self, items: list[Shot], image_size: int, augment: bool = True, flow: Flow = dis_flow) -> None:
+        self.items, self.image_size, self.augment, self.flow = items, image_size, augment, flow
 
     def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> dict[str, Any]:
         """Returns `{"content": (3, size, size) in [0, 1], "seed": int, "unreadable": [names], "filmed": NextFrame}`."""
@@ -57,8 +67,8 @@ class Clips(Dataset):
                 continue
             box, mirrored = random_box(frames[0].size, random) if self.augment else centre_box(frames[0].size)
             content, following = (cropped(frame, self.image_size, box, mirrored)[None] for frame in frames)
-            flow = dis_flow(following, content)
-            mask = occlusion_mask(flow, dis_flow(content, following))
+            flow = self.flow(following, content)
+            mask = occlusion_mask(flow, self.flow(content, following))
             filmed = NextFrame(following[0], flow[0], mask[0])
             return {
                 "content": content[0],

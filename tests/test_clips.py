@@ -47,6 +47,21 @@ def test_frames_read_at_random_are_those_read_in_order(panned):
         assert np.array_equal(np.asarray(second), in_order[number + 1])
 
 
+def test_flow_and_mask_can_be_measured_by_something_else(panned):
+    shots, _ = find_shots(panned)
+    calls = []
+
+    def two_left(frame, next_frame):
+        calls.append((frame, next_frame))
+        return torch.tensor([-2.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 64, 64) * (-1) ** len(calls) * -1
+
+    item = Clips(shots, 64, augment=False, flow=two_left)[(0, (0,))]
+    assert item["filmed"].flow[:, 0, 0].tolist() == [-2, 0]
+    assert item["filmed"].mask[0, 0].tolist() == [0, 0] + [1] * 62  # back and forth cancel, but for what comes in
+    assert torch.equal(calls[0][0], calls[1][1])
+    assert torch.equal(calls[0][1][0], item["content"])
+
+
 def test_flow_finds_the_known_motion_and_lines_the_frames_up(panned):
     shots, _ = find_shots(panned)
     item = Clips(shots, 128, augment=False)[(5, (0,))]
