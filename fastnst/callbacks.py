@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, UInt8
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from tqdm import tqdm
 
 from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
@@ -28,6 +28,7 @@ from fastnst.flow import inside
 from fastnst.images import save_image, to_array, to_uint8
 from fastnst.metrics import mean_absolute_warping_error, noise_gain, static_flicker
 from fastnst.module import StyleTransfer
+from fastnst.net import StylizationNet
 
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 SIGMA = 2 / 255  # noise level of a decent camera, for the validation clip
@@ -215,7 +216,7 @@ class Front:
         """Returns where its net is."""
         return self.folder / f"{point.step:06d}.ckpt"
 
-    def offer(self, net: nn.Module, step: int, style_loss: float, warping_error: float) -> None:
+    def offer(self, net: StylizationNet, step: int, style_loss: float, warping_error: float) -> None:
         """Keeps the net if it is on the front, and removes those that it beats; not if its weights are broken.
 
         Raises:

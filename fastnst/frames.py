@@ -87,7 +87,8 @@ class NoisePair:
         if pattern == "jpeg":
             noisy = reencoded(content, quality=round(min(95.0, max(20.0, 100 - 1200 * level))))
         else:
-            noisy = content + level * unit_noise(pattern, *content.shape[-2:], generator).to(content)
+            height, width = content.shape[-2:]
+            noisy = content + level * unit_noise(pattern, height, width, generator).to(content)
         return NextFrame(noisy.clamp(0, 1), None, torch.ones_like(content[:1]))
 
 
