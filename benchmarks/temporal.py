@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/temporal.py PHOTOS VIDEOS --out runs/temporal --steps 600 --size 128
 
 First the `ARMS`, which differ in the temporal loss alone: same net, seed, steps and style. Then, for the best of them:
-the `VARIANTS`, a second style beside its own `none`, and the style weight moved until the style loss is that of `none`
-within `MATCH`. Everything is judged under norm=frame and norm=shot.
+the `VARIANTS`, a second style beside its own `none`, and a strong temporal weight with the style weight moved until the
+style loss is that of `none` within `MATCH`. Everything is judged under norm=frame and norm=shot.
 
 An arm is a run of train.py in a folder of its own. Stop it whenever you like: the same command goes on where it was,
 and does nothing over. Arms that this version cannot train yet are listed as not built. Results: results.json, table.md
@@ -56,8 +56,9 @@ VARIANTS = {  # of the best arm
     "shared": ["temporal.shared_statistics=true"],
 }
 PLAIN = ("none", "none-clips")
-STYLE_WEIGHT = 5.0  # of conf/train.yaml, from which the matching starts
-MATCH, TRIALS = 0.05, 3
+SHARED = {"loss.style_weight": "5", "temporal.weight": "50"}  # of every arm that says nothing else
+STRONG = ["temporal.weight=600"]  # of the arms whose style loss is matched
+FIRST_TRIAL, MATCH, TRIALS = 10.0, 0.05, 3
 COLUMNS = {  # head: metric and decimals; behind them how many times less than `none`, of the last three
     "style": ("style_loss", 3), "content": ("content_loss", 3), "contrast": ("contrast", 1),
     "shift": ("motion_error_shift", 2), "/ input": ("static_flicker_ratio", 2),
@@ -160,24 +161,27 @@ class Bench:
         return math.prod(shares) ** (1 / max(1, len(shares))) * own["style_loss"] / plain["style_loss"]
 
     def matching(self, best: str) -> list[Arm]:
-        """Returns the trials so far, and the next one, of a style weight at which the style loss is that of `none`."""
+        """Returns the trials so far, and the next one, of a style weight at which the style loss is that of `none`.
+
+        The temporal weight is that of `STRONG`: a strong one costs style, and the style weight brings that back.
+        """
         target = (self.numbers("none") or {})["style_loss"]
-        tried = [(STYLE_WEIGHT, (self.numbers(best) or {})["style_loss"])]
         trials: list[Arm] = []
-        while abs(tried[-1][1] / target - 1) > MATCH and len(trials) < TRIALS:
+        tried: list[tuple[float, float]] = []
+        weight = FIRST_TRIAL
+        while len(trials) < TRIALS:
+            overrides = [*ARMS[best], *STRONG, f"loss.style_weight={weight:g}"]
+            trials.append(Arm(f"{best}-style{weight:g}", self.options.style, overrides))
+            numbers = self.numbers(trials[-1].name)
+            if not numbers or abs(numbers["style_loss"] / target - 1) <= MATCH:
+                break
+            tried.append((weight, numbers["style_loss"]))
             slope = -0.4  # of the logarithms, as a first guess; then what the trials say
             if len(tried) > 1:
                 (before, loss_before), (after, loss_after) = tried[-2:]
                 slope = min(-0.1, math.log(loss_after / loss_before) / math.log(after / before))
             factor = min(4.0, max(0.25, math.exp(math.log(target / tried[-1][1]) / slope)))
-            weight = float(f"{tried[-1][0] * factor:.3g}")
-            trials.append(
-                Arm(f"{best}-style{weight:g}", self.options.style, [*ARMS[best], f"loss.style_weight={weight}"])
-            )
-            numbers = self.numbers(trials[-1].name)
-            if not numbers:
-                break
-            tried.append((weight, numbers["style_loss"]))
+            weight = float(f"{tried[-1][0] * factor:.2g}")
         return trials
 
     def checkpoint(self, arm: Arm) -> Path:
@@ -188,6 +192,8 @@ class Bench:
         """Trains an arm, or goes on with it; an arm that does not work is noted."""
         options, folder = self.options, self.out / "arms" / arm.name
         overrides = [text.format(clips=options.clips) for text in arm.overrides]
+        given = {text.partition("=")[0] for text in overrides}
+        overrides += [f"{key}={value}" for key, value in SHARED.items() if key not in given]
         if any("{clips}" in text for text in arm.overrides) and not options.clips:
             self.broken[arm.name] = "needs --clips"
             return
