@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,8 @@ from fastnst.errors import ConfigError, DamagedInput
 from fastnst.files import PICTURES, check_input, check_target
 from fastnst.progress import ProgressBar
 from fastnst.video import VideoReader
+
+LIVE = re.compile(r"-|\d+|\w+://.*")  # a pipe, a camera's number, an address
 
 USAGE = """
 python infer.py video=in.mp4 ckpt=checkpoints/picasso.ckpt
@@ -69,6 +72,11 @@ def infer(settings: dict[str, Any]) -> None:
 
 def check(settings: dict[str, Any]) -> None:
     """Raises ConfigError for the first setting that is missing or out of range."""
+    if LIVE.fullmatch(str(settings["video"])) and not Path(settings["video"]).exists():
+        raise ConfigError(
+            f"video={settings['video']} is no file; a camera, an address or a pipe: "
+            f"python -m fastnst.live video={settings['video']} ckpt={settings['ckpt'] or 'picasso'}"
+        )
     for name, example in (("video", "in.mp4"), ("ckpt", "checkpoints/picasso.ckpt")):
         if settings[name] in (None, ""):
             raise ConfigError(f"{name} is missing; write {name}={example}, --help lists the settings")

@@ -534,6 +534,8 @@ def find_source(settings: dict[str, Any]) -> tuple[Source, bool]:
             return partial(stream, pipe, "the raw pipe", "rawvideo", raw), False
         return partial(stream, pipe, "the y4m pipe", "yuv4mpegpipe", {}), False
     if video.isdecimal():
+        if len(video) > 2:
+            raise ConfigError(f"video={video} should be a camera's number, from 0 to 99")
         return partial(webcam, int(video)), True
     scheme, mark, _ = video.partition("://")
     if not mark:
