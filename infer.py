@@ -43,16 +43,15 @@ def infer(settings: dict[str, Any]) -> None:
 
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
-    stylizer = Stylizer.load(
-        settings["ckpt"], settings["device"], **{dial: settings[dial] for dial in ("strength", "color", "scale")}
-    )
+    dials = {name: settings[name] for name in ("strength", "color", "scale", "max_pixels_per_pass")}
+    stylizer = Stylizer.load(settings["ckpt"], settings["device"], **dials)
     out = Path(settings["out"] or default_out(source, stylizer.style, is_video))
     check_out(out, source, settings["overwrite"], is_video)
     progress = ProgressBar()
     shared: dict[str, Any] = {name: settings[name] for name in ("overwrite", "strict", "max_side")}
     try:
         if is_video:
-            coding = {name: settings[name] for name in ("batch", "norm", "codec", "crf", "preset")}
+            coding = {name: settings[name] for name in ("batch", "norm", "smooth", "codec", "crf", "preset")}
             summary = stylizer.video(source, out, progress=progress, **shared, **coding)
         else:
             summary = stylizer.pictures(source, out, progress=progress, **shared)
@@ -80,10 +79,15 @@ def check(settings: dict[str, Any]) -> None:
     for name, example in (("video", "in.mp4"), ("ckpt", "checkpoints/picasso.ckpt")):
         if settings[name] in (None, ""):
             raise ConfigError(f"{name} is missing; write {name}={example}, --help lists the settings")
-    for name, low, high in (("threads", 1, 1024), ("batch", 1, 256), ("max_side", 16, 16384), ("crf", 0, 63)):
+    for name, low, high in (
+        ("threads", 1, 1024), ("batch", 1, 256), ("max_side", 16, 16384), ("crf", 0, 63),
+        ("max_pixels_per_pass", 10_000, 10**9),
+    ):  # fmt: skip
         value = settings[name]
         if not (type(value) is int and low <= value <= high) and not (value is None and name != "crf"):
             raise ConfigError(f"{name}={value} should be a whole number from {low} to {high}")
+    if not 0 <= settings["smooth"] <= 0.95:
+        raise ConfigError(f"smooth={settings['smooth']} must be from 0 to 0.95")
     for name, choices in (("report", ("text", "json")), ("norm", ("shot", "frame"))):
         if settings[name] not in choices:
             raise ConfigError(f"{name}={settings[name]} should be {' or '.join(choices)}")

@@ -1,7 +1,8 @@
-"""What tiles cost, and whether they change anything: python benchmarks/tiles.py picasso frame.jpg [1280x720,1920x1080].
+"""What tiles cost, and what they change: PYTHONPATH=. python benchmarks/tiles.py picasso frame.jpg 1920x1080.
 
-Prints, for each size of the picture, how far the tiled result is from the untiled one in grey levels, and processor
-time; then the peak memory of a process that stylizes one 3840x2160 frame in tiles.
+Prints, for each size (several are divided by commas), how far the tiled result is from the untiled one in grey levels,
+and processor time; then, for 3840x2160 and 7680x4320, the peak memory of a process that loads, stylizes and saves such
+a picture with the defaults of `infer.py`.
 """
 
 from __future__ import annotations
@@ -9,31 +10,32 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import sys
+import tempfile
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 
 import torch
 from torch import Tensor, nn
 
 from fastnst.checkpoint import load_checkpoint
 from fastnst.dials import resized
-from fastnst.images import load_image, to_tensor
+from fastnst.images import load_image, save_image, to_array, to_tensor
+from fastnst.stylizer import Stylizer
 from fastnst.tiles import Tiled
 
 SHARES = (1 / 2, 1 / 4, 1 / 8)  # of the frame, in a tile
-LARGE, LIMIT = (2160, 3840), 1920 * 1080  # height and width, pixels in a tile
+LARGE = ((2160, 3840), (4320, 7680))  # height and width
 
 
 def main() -> None:
-    """Prints a row per size and tile, and the memory."""
-    name, picture = sys.argv[1:3]
-    sizes = sys.argv[3] if len(sys.argv) > 3 else "1280x720"
-    net = load_checkpoint(name).net.eval()
+    """Prints a row per size and tile, and one per large picture."""
+    name, picture, sizes = sys.argv[1:4]
+    net, content = load_checkpoint(name).net.eval(), to_tensor(load_image(Path(picture)))[None]
     print("| frame | max_pixels | mean difference | largest | seconds | times untiled |")
     print("|---|---|---|---|---|---|")
     for size in sizes.split(","):
         width, height = map(int, size.split("x"))
-        frame = resized(to_tensor(load_image(Path(picture)))[None], (height, width))
+        frame = resized(content, (height, width))
         expected, untiled = timed(net, frame)
         print(f"| {size} | untiled | | | {untiled:.2f} | 1.00 |", flush=True)
         for share in SHARES:
@@ -42,8 +44,15 @@ def main() -> None:
             change = 255 * (stylized - expected).abs()
             cells = f"{change.mean():.5f} | {change.max():.5f} | {seconds:.2f} | {seconds / untiled:.2f}"
             print(f"| {size} | {limit} | {cells} |", flush=True)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        print(f"\npeak memory, {LARGE[1]}x{LARGE[0]} in tiles of {LIMIT} pixels: {pool.apply(peak, (name,)):.2f} GB")
+    print("\n| picture | peak memory, GB | seconds |")
+    print("|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for height, width in LARGE:
+            source = Path(folder) / f"{width}.jpg"
+            save_image(to_array(resized(content, (height, width))[0]), source)
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                held, seconds = pool.apply(peak, (name, source))
+            print(f"| {width}x{height} | {held:.2f} | {seconds:.0f} |", flush=True)
 
 
 @torch.inference_mode()
@@ -53,10 +62,11 @@ def timed(net: nn.Module, frame: Tensor) -> tuple[Tensor, float]:
     return net(frame), process_time() - begun
 
 
-def peak(name: str) -> float:
-    """Returns the most memory that this process held, in GB, after it stylized one large frame in tiles."""
-    timed(Tiled(load_checkpoint(name).net.eval(), LIMIT), torch.rand(1, 3, *LARGE))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts it in KiB
+def peak(name: str, source: Path) -> tuple[float, float]:
+    """Returns the most memory that this process held, in GB, and the seconds, for one picture from file to file."""
+    begun = perf_counter()
+    Stylizer.load(name, "cpu").pictures(source, source.with_suffix(".out.jpg"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, perf_counter() - begun  # Linux counts KiB
 
 
 if __name__ == "__main__":

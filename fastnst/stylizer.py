@@ -16,16 +16,20 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fastnst.checkpoint import load_checkpoint
-from fastnst.dials import dialled
+from fastnst.dials import Smooth, dialled
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.files import PICTURES, check_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
 from fastnst.shots import ShotNorm
+from fastnst.tiles import Tiled
 from fastnst.video import VideoReader, VideoWriter, scaled_size
 
 log = logging.getLogger(__name__)
 
 BATCH = {"cuda": 4}  # frames per pass; 1 on other devices, where more frames take more memory but no less time
+PIXELS = 2**21  # per pass, if a GPU's memory does not set the limit: 1920x1080 goes through whole, in under 2 GB
+BYTES = 2000  # of a GPU per pixel of a pass, for the larger net in half precision, with room to spare
+SMALLER = 4  # by which the tiles shrink where memory runs out
 NORMS = ("shot", "frame")  # where the statistics of instance norm come from, for video
 Progress = Callable[[int, "int | None"], None]  # frames done, frames in all if known
 
@@ -64,6 +68,8 @@ class Stylizer:
         strength: see `dialled`, as `color` and `scale`.
         color: whose colours.
         scale: of the frame that the net sees.
+        max_pixels_per_pass: frames with more pixels are stylized in tiles, to the same result (`Tiled`); None chooses
+            by the device and its memory.
 
     Raises:
         ConfigError: `device` names no device, or a dial is out of range.
@@ -79,13 +85,15 @@ class Stylizer:
         strength: float = 1.0,
         color: str = "style",
         scale: float = 1.0,
+        max_pixels_per_pass: int | None = None,
     ) -> None:
         self.device, self.style = find_device(device), style
-        self.net = net.eval().requires_grad_(False).to(self.device)
+        net = net.eval().requires_grad_(False).to(self.device)
         self._dtype, self._layout = torch.float32, torch.contiguous_format
         if self.device.type == "cuda":
-            self.net = in_half_precision(self.net)
+            net = in_half_precision(net)
             self._dtype, self._layout = torch.float16, torch.channels_last
+        self.net = Tiled(net, max_pixels_per_pass or pixels_per_pass(self.device))
         self._dials: dict[str, Any] = {"strength": strength, "color": color, "scale": scale}
         dialled(self.net, **self._dials)  # out of range: now, not at the first frame
 
@@ -96,7 +104,7 @@ class Stylizer:
         Args:
             name: the checkpoint.
             device: see the class, as `dials`.
-            dials: strength, color, scale.
+            dials: strength, color, scale, max_pixels_per_pass.
 
         Raises:
             InputError: there is no such checkpoint, or it is damaged.
@@ -108,26 +116,43 @@ class Stylizer:
     def frames(
         self, pixels: UInt8[Tensor, "time 3 height width"], net: nn.Module | None = None
     ) -> UInt8[Tensor, "time 3 height width"]:
-        """Returns the frames stylized, each on its own, 0-255 RGB, on the device of `pixels`.
+        """Returns the frames stylized, 0-255 RGB, on the device of `pixels`.
+
+        Where memory runs out, the frames are tried one by one, and a single one once more in smaller tiles; then tiles
+        stay small.
 
         Args:
             pixels: the frames.
             net: what stylizes them instead of the plain net: a `ShotNorm` around it, which remembers the shot.
 
         Raises:
-            EnvironmentFault: a single frame of this size does not fit the memory.
+            EnvironmentFault: a single frame of this size does not fit the memory, in small tiles either.
         """
+        net = self.net if net is None else net
+        parts = [part for part in net.modules() if isinstance(part, (ShotNorm, Smooth))]
+        remembered = [dict(part.__dict__) for part in parts]
         try:
-            content = to_float(pixels.to(self.device)).to(self._dtype, memory_format=self._layout)
-            painted = dialled(net or self.net, **self._dials)(content)
-            return to_uint8(painted).to(pixels.device)
+            return self._stylized(pixels, net)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if "memory" not in str(error):
                 raise
+        for part, before in zip(parts, remembered, strict=True):  # what they have seen of these frames comes again
+            part.__dict__.update(before)
         if len(pixels) > 1:
             return torch.cat([self.frames(frame, net) for frame in pixels.split(1)])
         height, width = pixels.shape[-2:]
+        self.net.max_pixels = min(self.net.max_pixels, height * width) // SMALLER
+        log.warning("out of memory on %s; going on in tiles of %d pixels", self.device, self.net.max_pixels)
+        try:
+            return self._stylized(pixels, net)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if "memory" not in str(error):
+                raise
         raise EnvironmentFault(f"not enough memory for a {width}x{height} frame on {self.device}; try max_side=1280")
+
+    def _stylized(self, pixels: UInt8[Tensor, "time 3 height width"], net: nn.Module) -> Tensor:
+        content = to_float(pixels.to(self.device)).to(self._dtype, memory_format=self._layout)
+        return to_uint8(dialled(net, **self._dials)(content)).to(pixels.device)
 
     def image(self, array: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
         """Returns an RGB picture, 0-255, stylized."""
@@ -144,6 +169,7 @@ class Stylizer:
         batch: int | None = None,
         max_side: int | None = None,
         norm: str = "shot",
+        smooth: float = 0.0,
         codec: str = "auto",
         crf: int = 18,
         preset: str | None = None,
@@ -159,6 +185,7 @@ class Stylizer:
             batch: frames per pass of the net; None chooses by device.
             max_side: make larger frames smaller first, pixels of the longer side; None keeps the size.
             norm: where instance norm takes its statistics from: the "shot" so far (`ShotNorm`), or each "frame".
+            smooth: weight of earlier frames where the input holds still, see `Smooth`; 0 is off.
             codec: see `VideoWriter`, as `crf` and `preset`.
             crf: quality, lower is better.
             preset: the encoder's trade of speed for size.
@@ -171,6 +198,7 @@ class Stylizer:
             raise ConfigError(f"norm={norm} should be one of {', '.join(NORMS)}")
         started, net_seconds, done = perf_counter(), 0.0, 0
         net = ShotNorm(self.net) if norm == "shot" else self.net
+        net = Smooth(net, smooth) if smooth else net
         batch = batch or BATCH.get(self.device.type, 1)
         with (
             VideoReader(path, batch=batch, max_side=max_side, strict=strict) as reader,
@@ -260,6 +288,11 @@ def in_half_precision(net: nn.Module) -> nn.Module:
             module.register_forward_pre_hook(lambda _, features: features[0].float())
             module.register_forward_hook(lambda *call: call[-1].half())
     return net
+
+
+def pixels_per_pass(device: torch.device) -> int:
+    """Returns how many pixels go through the net at once if nobody says."""
+    return torch.cuda.get_device_properties(device).total_memory // BYTES if device.type == "cuda" else PIXELS
 
 
 def find_device(name: str) -> torch.device:

@@ -32,12 +32,14 @@ class Tiled(nn.Module):
     def forward(
         self, content: Float[Tensor, "batch 3 height width"], choose: Choose | None = None
     ) -> Float[Tensor, "batch 3 height width"]:
-        """As `StylizationNet.forward`; with `choose`, one picture at a time."""
+        """As `StylizationNet.forward`; `choose` meets the pictures of a batch together, or one by one."""
         if not isinstance(self.net, StylizationNet):
             return self.net(content)
-        if content.shape[-2] * content.shape[-1] <= self.max_pixels:
+        if len(content) * content.shape[-2] * content.shape[-1] <= self.max_pixels:
             return self.net(content, choose)
-        return torch.cat([stylize_tiled(self.net, each, self.max_pixels, choose) for each in content.split(1)])
+        if len(content) > 1:
+            return torch.cat([self(each, choose) for each in content.split(1)])
+        return stylize_tiled(self.net, content, self.max_pixels, choose)
 
 
 class TiledNorm:

@@ -189,6 +189,8 @@ def test_dashed_name_works_from_a_real_command_line(tmp_path: Path, checkpoint: 
         (["video=in.mp4", "ckpt=CKPT", "crf=99"], 2, "crf=99 should be a whole number from 0 to 63"),
         (["video=in.mp4", "ckpt=CKPT", "batch=0"], 2, "batch=0 should be"),
         (["video=in.mp4", "ckpt=CKPT", "max_side=big"], 2, "max_side=big should be"),
+        (["video=in.mp4", "ckpt=CKPT", "max_pixels_per_pass=1"], 2, "max_pixels_per_pass=1 should be"),
+        (["video=in.mp4", "ckpt=CKPT", "smooth=1"], 2, "smooth=1 must be from 0 to 0.95"),
         (["video=in.mp4", "ckpt=CKPT", "overwrite=7"], 2, "overwrite=7 must be true or false"),
         (["video=in.mp4", "ckpt=CKPT", "report=xml"], 2, "report=xml should be text or json"),
         (["video=in.mp4", "ckpt=CKPT", "colour=red"], 2, "colour"),

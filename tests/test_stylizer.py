@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from media import clip, times, tracks
+from media import clip, ffmpeg, silent, times, tracks
 from PIL import Image
 from torch import nn
 
@@ -14,6 +14,7 @@ from fastnst.checkpoint import save_checkpoint
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.images import to_float, to_uint8
 from fastnst.net import StylizationNet
+from fastnst.shots import ShotNorm
 from fastnst.stylizer import Stylizer, find_device, in_half_precision
 from fastnst.video import VideoReader
 
@@ -96,6 +97,87 @@ def test_out_of_memory_is_tried_again_frame_by_frame_then_explained():
     assert torch.equal(Stylizer(Greedy(1), "cpu").frames(pixels), pixels)
     with pytest.raises(EnvironmentFault, match=r"24x16 frame on cpu; try max_side=1280"):
         Stylizer(Greedy(0), "cpu").frames(pixels)
+
+
+def greedy(net: StylizationNet, limit: int) -> list[int]:
+    """Makes a net run out of memory on tiles of more than `limit` pixels; returns the pixels of all others, as met."""
+    met = []
+
+    def check(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if (pixels := inputs[0].shape[-2] * inputs[0].shape[-1]) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        met.append(pixels)
+
+    net.encoder[0][0].register_forward_pre_hook(check)  # pyright: ignore[reportIndexIssue]
+    return met
+
+
+def test_out_of_memory_is_tried_once_more_in_smaller_tiles(caplog: pytest.LogCaptureFixture):
+    net, pixels = small_net(), noise(1, 3, 160, 32)
+    expected = Stylizer(net, "cpu").frames(pixels)
+    met, stylizer = greedy(net, 160 * 32 // 2), Stylizer(net, "cpu")
+    assert (stylizer.frames(pixels).int() - expected.int()).abs().max() <= 1  # rounding
+    assert caplog.messages == ["out of memory on cpu; going on in tiles of 1280 pixels"]
+    assert max(met) <= 160 * 32 // 4
+    stylizer.frames(pixels)
+    assert len(caplog.messages) == 1  # tiles stay small
+
+
+def test_frame_that_small_tiles_cannot_save_is_explained_after_one_more_try(caplog: pytest.LogCaptureFixture):
+    net = small_net()
+    greedy(net, 100)
+    with pytest.raises(EnvironmentFault, match=r"32x160 frame on cpu; try max_side=1280"):
+        Stylizer(net, "cpu").frames(noise(1, 3, 160, 32))
+    assert len(caplog.messages) == 1
+
+
+def test_frames_that_come_again_after_out_of_memory_are_remembered_once():
+    frames = [noise(1, 3, 160, 32) for _ in range(3)]
+    net = small_net()
+    shot = ShotNorm(net)
+    expected = [to_uint8(shot(to_float(frame))) for frame in frames]
+    greedy(net, 160 * 32 // 2)
+    stylizer = Stylizer(net, "cpu")
+    shot = ShotNorm(stylizer.net)
+    for frame, whole in zip(frames, expected, strict=True):
+        assert (stylizer.frames(frame, shot).int() - whole.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("norm", ["shot", "frame"])
+def test_video_in_tiles_is_the_video_untiled(tmp_path: Path, norm: str):
+    source, net = silent(tmp_path / "in.mp4", "-frames:v", 4, size="64x160"), small_net()
+    met, painted = greedy(net, 64 * 160), {}
+    for limit in (None, 64 * 40):
+        met.clear()
+        out = tmp_path / f"{limit}.mkv"
+        Stylizer(net, "cpu", max_pixels_per_pass=limit).video(source, out, codec="ffv1", norm=norm)
+        assert max(met) == 64 * 160 if limit is None else max(met) <= limit
+        with VideoReader(out) as reader:
+            painted[limit] = torch.cat([frames.pixels.int() for frames in reader])
+    assert (painted[None] - painted[64 * 40]).abs().max() <= 1
+
+
+def test_picture_in_tiles_is_the_picture_untiled():
+    net, array = small_net(), noise(160, 64, 3).numpy()
+    expected = Stylizer(net, "cpu").image(array).astype(int)
+    met = greedy(net, 64 * 40)
+    assert np.abs(Stylizer(net, "cpu", max_pixels_per_pass=64 * 40).image(array) - expected).max() <= 1
+    assert met
+
+
+def test_smooth_steadies_a_grainy_video_and_not_its_first_frame(tmp_path: Path):
+    grain = ["-f", "lavfi", "-i", "color=gray:s=64x48:r=25:d=0.4", "-vf", "noise=c0s=4:c0f=t"]
+    source, changes = ffmpeg(*grain, "-c:v", "ffv1", "-pix_fmt", "bgr0", tmp_path / "in.mkv"), []
+    first = []
+    for smooth in (0.0, 0.8):
+        out = tmp_path / f"{smooth}.mkv"
+        Stylizer(Inverse(), "cpu").video(source, out, codec="ffv1", smooth=smooth)
+        with VideoReader(out) as reader:
+            frames = torch.cat([frames.pixels.int() for frames in reader])
+        first.append(frames[0])
+        changes.append((frames[1:] - frames[:-1]).abs().float().mean().item())
+    assert torch.equal(*first)
+    assert changes[1] < 0.5 * changes[0]
 
 
 def test_other_errors_of_the_net_are_not_taken_for_lack_of_memory():
