@@ -51,7 +51,8 @@ def infer(settings: dict[str, Any]) -> None:
     shared: dict[str, Any] = {name: settings[name] for name in ("overwrite", "strict", "max_side")}
     try:
         if is_video:
-            coding = {name: settings[name] for name in ("batch", "norm", "smooth", "codec", "crf", "preset")}
+            names = ("batch", "norm", "smooth", "codec", "crf", "preset", "resume")
+            coding = {name: settings[name] for name in names}
             summary = stylizer.video(source, out, progress=progress, **shared, **coding)
         else:
             summary = stylizer.pictures(source, out, progress=progress, **shared)

@@ -28,6 +28,7 @@ DEMUXERS = (  # that we read: no playlists or image sequences, which open furthe
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,nut,mxf,wtv,dv,"
     "h264,hevc,av1,obu,ivf,m4v,yuv4mpegpipe"
 )
+KEYFRAMES = 2  # seconds between two at most: so much is lost of a render that is killed
 MAX_PIXELS = 150_000_000  # larger frames are refused before memory is taken for them
 
 
@@ -86,8 +87,9 @@ def check_video_target(path: Path, source: Path, overwrite: bool) -> None:
         raise ConfigError(f"cannot write video '{path}': no format '{path.suffix}'; use {', '.join(FORMATS)}")
     check_target(path, source, overwrite)
     part = part_path(path)
-    if part.exists() and part.samefile(source):
-        raise OutputError(f"'{path}' would be prepared in '{part}', which is the input; rename one of them")
+    for taken in (part, kept_path(part)):
+        if taken.exists() and taken.samefile(source):
+            raise OutputError(f"'{path}' would be prepared in '{taken}', which is the input; rename one of them")
 
 
 def part_path(path: Path) -> Path:
@@ -97,14 +99,21 @@ def part_path(path: Path) -> Path:
     'a/clip.part.mp4'
     """
     ending = f".part{path.suffix}"
-    stem = os.fsencode(path.stem)[: 255 - len(os.fsencode(ending))]  # names have at most 255 bytes
+    stem = os.fsencode(path.stem)[: 255 - len(b".part.kept.webm")]  # names have at most 255 bytes
     return path.with_name(os.fsdecode(stem) + ending)
+
+
+def kept_path(part: Path) -> Path:
+    """Returns where a part lies while another run goes on from it.
+
+    >>> kept_path(Path("clip.part.mp4")).name
+    'clip.part.kept.mp4'
+    """
+    return part.with_suffix(f".kept{part.suffix}")
 
 
 def open_output(part: Path, form: str) -> OutputContainer:
     """Returns a container that plays up to its last second even if the process is killed."""
-    if part.exists():
-        log.warning("replacing '%s', left by a run that did not finish", part)
     options = {"flush_packets": "1"}
     if form in ("mp4", "mov"):
         # hybrid: fragments (of 0.2 s) while it grows, an ordinary file once closed. delay_moov: without it, the priming
@@ -147,6 +156,7 @@ def add_video_stream(
     context = stream.codec_context
     stream.width, stream.height, stream.pix_fmt = reader.width, reader.height, form
     stream.time_base = context.time_base = reader.time_base
+    context.gop_size = max(1, round(KEYFRAMES * min(reader.frame_rate, 250)))
     # with B-frames, hybrid MP4 cuts off last frames that come after a gap; without, files are 5-10 % larger
     context.max_b_frames = 0
     context.sample_aspect_ratio = reader.sample_aspect_ratio

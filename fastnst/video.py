@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import numpy as np
@@ -28,12 +28,14 @@ from fastnst.containers import (
     check_video_target,
     decoder_for,
     end_of,
+    kept_path,
     main_video_stream,
     open_input,
     open_output,
     part_path,
 )
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
+from fastnst.resume import begin_anew, forget, give_back, go_on, kept_packets
 from fastnst.tracks import CarriedTracks, copy_stream_tags, copy_tags
 
 if TYPE_CHECKING:  # `infer.py` opens its input before it pays for the import of torch
@@ -260,7 +262,8 @@ class VideoWriter:
     """Writes frames to a video file, with the timing, sound and tags of the video they come from.
 
     The file grows under the name `part` beside `path` and takes its place only after it was closed, reopened and
-    checked. An error removes the part; Ctrl-C and SIGTERM keep it, playable. Writing happens in a background thread,
+    checked. An error removes the part, or puts back the one that was gone on from; Ctrl-C and SIGTERM keep it,
+    playable. Writing happens in a background thread,
     so an error may surface one `write` later, or at the end. Times are kept; in Matroska and WebM, which know none
     below zero, all tracks may move by the 0.02 s of silence that AAC sound begins with.
 
@@ -271,10 +274,15 @@ class VideoWriter:
         codec: an encoder as FFmpeg names it ("libx265", "h264_nvenc", "ffv1"); "auto" is H.264, VP9 in `.webm`.
         crf: quality, 0 (best) to 51; 18 is hard to tell from lossless.
         preset: the encoder's trade of speed for size; None leaves it to the encoder.
+        made_of: what decides how the frames look, for a later run that is to go on from the part; written beside it.
+        resume: go on from the part of an earlier run, if there is one.
+
+    Attributes:
+        kept: of how many first frames the pictures are taken from the earlier part, whatever is written for them.
 
     Raises:
         ConfigError: no container of that name, or the container cannot hold the codec.
-        OutputError: `path` exists, is the input, or cannot be written.
+        OutputError: `path` exists, is the input, or cannot be written; the part is made of something else.
         EnvironmentFault: there is no such encoder here.
     """
 
@@ -287,10 +295,13 @@ class VideoWriter:
         codec: str = "auto",
         crf: int = 18,
         preset: str | None = None,
+        made_of: dict[str, Any] | None = None,
+        resume: bool = False,
     ) -> None:
         self.path, self.frames_written = Path(path), 0
         check_video_target(self.path, reader.path, overwrite)
         self.part = part_path(self.path)
+        self.kept = 0
         form = FORMATS[self.path.suffix.lower()]
         self._codec = ENCODERS.get(form, "libx264") if codec == "auto" else codec
         self._reader = reader
@@ -299,6 +310,11 @@ class VideoWriter:
         self._pending: deque[Future[None]] = deque()
         self._source = open_input(reader.path)  # a second handle, from which the other tracks are copied
         try:
+            if resume:
+                self.kept = go_on(self.part, made_of)
+            else:
+                begin_anew(self.part, made_of)
+            self._kept_packets = kept_packets(self.part) if self.kept else iter(())
             self._container = open_output(self.part, form)
             try:
                 self._stream = add_video_stream(self._container, reader, self._codec, crf, preset)
@@ -321,14 +337,17 @@ class VideoWriter:
         stopped = kind is not None and not issubclass(kind, Exception)  # Ctrl-C, SIGTERM
         keep = False
         try:
-            if kind is None or (stopped and self.frames_written):
+            if kind is None or (stopped and self.frames_written > self.kept):
                 self._submit(self._finish, stopped)
                 self._drain(0)
                 self._check()
                 if stopped:
                     log.warning("stopped after %d frames, which play in '%s'", self.frames_written, self.part)
+                    if self.kept:
+                        kept_path(self.part).unlink(missing_ok=True)
                 else:
                     self.part.replace(self.path)
+                    forget(self.part)
                 keep = True
         except OSError as failure:
             raise OutputError(f"cannot write '{self.path}': {failure.strerror}") from failure
@@ -365,10 +384,16 @@ class VideoWriter:
     def _encode(self, frames: Frames) -> None:
         pixels = frames.pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # (T, H, W, 3)
         for rgb, pts, duration in zip(pixels, frames.pts, frames.durations, strict=True):
-            frame = from_rgb24(rgb, self._stream.codec_context.pix_fmt or "yuv420p")
-            frame.pts, frame.duration, frame.time_base = pts, duration, self._reader.time_base
             self._durations[pts] = duration
-            self._mux(self._stream.encode(frame))
+            if self.frames_written < self.kept:
+                packet = next(self._kept_packets)
+                packet.stream, packet.time_base = self._stream, self._reader.time_base
+                packet.pts = packet.dts = pts  # there are no B-frames
+                self._mux([packet])
+            else:
+                frame = from_rgb24(rgb, self._stream.codec_context.pix_fmt or "yuv420p")
+                frame.pts, frame.duration, frame.time_base = pts, duration, self._reader.time_base
+                self._mux(self._stream.encode(frame))
             self._ends_at = float((pts + duration) * self._reader.time_base)
             self._tracks.copy(until=self._ends_at)
             self.frames_written += 1
@@ -404,7 +429,10 @@ class VideoWriter:
     def _discard(self) -> None:
         with suppress(OSError, av.FFmpegError, ValueError):
             self._container.close()
-        self.part.unlink(missing_ok=True)
+        if self.kept:
+            give_back(self.part)
+        else:
+            forget(self.part)
 
     def _in_words(self, error: Exception) -> Exception:
         reason = (getattr(error, "strerror", None) or str(error)).lower()

@@ -11,15 +11,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from media import clip, silent, times, tracks
+from media import clip, decoded, silent, times, tracks
 from PIL import Image
 
 import infer
 from fastnst import cli
 from fastnst.checkpoint import save_checkpoint
 from fastnst.net import StylizationNet
+from fastnst.video import VideoWriter
 
 INFER = Path(infer.__file__)
 
@@ -294,7 +296,7 @@ def test_stopping_keeps_a_playable_part_and_says_where(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == status, err
-    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4"]
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.json", "in_tiny.part.mp4"]
     assert "in_tiny.part.mp4" in err
     assert "Traceback" not in err
     assert out == ""
@@ -310,7 +312,7 @@ def test_kill_leaves_a_part_that_plays_and_the_next_run_says_so(tmp_path: Path, 
     wait_for(tmp_path / "in_tiny.part.mp4", 100_000, process)
     process.kill()
     process.communicate()
-    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4"]
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.json", "in_tiny.part.mp4"]
     kept = times(tmp_path / "in_tiny.part.mp4")
     assert len(kept) > 10
     assert kept == times(source)[: len(kept)]
@@ -319,6 +321,64 @@ def test_kill_leaves_a_part_that_plays_and_the_next_run_says_so(tmp_path: Path, 
     assert done.returncode == 0
     assert "replacing 'in_tiny.part.mp4', left by a run that did not finish" in done.stderr
     assert names(tmp_path) == ["in.mp4", "in_tiny.mp4"]
+
+
+def test_killed_twice_and_resumed_equals_an_uninterrupted_run(tmp_path: Path, checkpoint: Path):
+    """`norm=shot` too: all that the net has seen, 250 frames at most, it sees again."""
+    source = clip(tmp_path / "in.mp4", "-preset", "ultrafast", seconds=8)
+    settings = ("video=in.mp4", f"ckpt={checkpoint}", "codec=ffv1", "resume=true")
+    whole = run(tmp_path, *settings, "out=whole.mkv")  # nothing to resume: it just runs
+    assert (whole.returncode, whole.stderr) == (0, "")
+    size = (tmp_path / "whole.mkv").stat().st_size
+    for share in (0.45, 0.75):
+        process = start(tmp_path, *settings, "out=out.mkv")
+        wait_for(tmp_path / "out.part.mkv", int(size * share), process)
+        process.kill()
+        process.communicate()
+        assert not (tmp_path / "out.mkv").exists()
+    done = run(tmp_path, *settings, "out=out.mkv")
+    assert done.returncode == 0, done.stderr
+    going_on = re.fullmatch(r"note: going on after (\d+) frames that 'out.part.mkv' holds\n", done.stderr)
+    assert going_on
+    assert 50 <= int(going_on[1]) <= 150
+    assert names(tmp_path) == ["in.mp4", "out.mkv", "whole.mkv"]
+    assert times(tmp_path / "out.mkv") == times(tmp_path / "whole.mkv")
+    np.testing.assert_array_equal(decoded(tmp_path / "out.mkv"), decoded(tmp_path / "whole.mkv"))
+    found, wanted = (tracks(path, "audio")[0].packets for path in (tmp_path / "out.mkv", source))
+    assert [content for _, content in found] == [content for _, content in wanted]
+
+
+def test_part_of_other_settings_or_of_another_input_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path, command
+):
+    silent(tmp_path / "in.mp4", "-frames:v", 4)
+    silent(tmp_path / "other.mp4", "-frames:v", 4, size="64x48")
+    monkeypatch.chdir(tmp_path)
+    settings = (f"ckpt={checkpoint}", "out=out.mp4", "resume=true")
+
+    def stopped(self, frames):
+        write(self, frames)
+        self._drain(0)
+        raise KeyboardInterrupt
+
+    write = VideoWriter.write
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoWriter, "write", stopped)
+        assert command("video=in.mp4", *settings, "batch=2")[0] == 130
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(before) == ["in.mp4", "other.mp4", "out.part.json", "out.part.mp4"]
+    for changed, what in (
+        (["video=other.mp4"], "input"),
+        (["video=in.mp4", "crf=20"], "crf"),
+        (["video=in.mp4", "strength=0.5", "norm=frame"], "strength, norm"),
+    ):
+        status, out, err = command(*changed, *settings)
+        assert (status, out, len(err.splitlines())) == (4, "", 1), err
+        assert f"cannot go on from 'out.part.mp4': it was made with another {what}; resume=false begins anew" in err
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    (tmp_path / "out.part.json").unlink()
+    assert "nothing says what it is made of" in command("video=in.mp4", *settings)[2]
+    assert (tmp_path / "out.part.mp4").read_bytes() == before["out.part.mp4"]
 
 
 def test_full_disk_is_one_line_and_harms_nothing(tmp_path: Path, checkpoint: Path, long_clip: Path):

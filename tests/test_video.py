@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -586,6 +587,76 @@ def test_part_of_an_earlier_run_is_said_and_replaced(tmp_path: Path, caplog: pyt
     copy(silent(tmp_path / "in.mp4"), tmp_path / "out.mp4")
     assert "left by a run that did not finish" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("out.mp4", "libx264"), ("out.mov", "libx264"), ("out.mkv", "libx264"), ("out.mp4", "libx265")]
+)
+def test_resumed_after_a_kill_equals_an_uninterrupted_run(tmp_path: Path, name: str, codec: str):
+    """What lies on the disk at a moment is what a kill at that moment leaves."""
+    source = clip(tmp_path / "in.mp4", "-vf", "setpts=PTS+0.3*mod(N\\,3)/25/TB", seconds=8)  # uneven times
+    target, whole = tmp_path / name, tmp_path / f"whole{Path(name).suffix}"
+    part, coding = part_path(target), {"codec": codec, "crf": 0, "preset": "ultrafast", "made_of": {"a": 1}}
+    copy(source, whole, **coding)
+    left = {}
+    for moment in (10, 120, 180):
+        with VideoReader(source) as reader, VideoWriter(target, reader, resume=True, **coding) as writer:
+            kept = writer.kept
+            for number, frames in enumerate(reader):
+                pixels = frames.pixels if number >= kept else torch.zeros_like(frames.pixels)  # they do not matter
+                writer.write(replace(frames, pixels=pixels))
+                if number == moment:
+                    left = {path: path.read_bytes() for path in tmp_path.glob("out.part.*")}
+        assert sorted(tmp_path.iterdir()) == sorted([source, target, whole])
+        target.unlink()
+        for path, content in left.items():
+            path.write_bytes(content)
+    with VideoReader(source) as reader, VideoWriter(target, reader, resume=True, **coding) as writer:
+        assert writer.kept >= 100
+        for frames in reader:
+            writer.write(frames)
+    assert not part.exists()
+    assert times(target) == times(whole)
+    if name != "out.mkv":
+        assert duration(target) == duration(whole)
+    assert [track.packets for track in tracks(target, "audio")] == [track.packets for track in tracks(whole, "audio")]
+    if codec == "libx264":  # lossless with crf=0
+        np.testing.assert_array_equal(read(target), read(whole))
+        np.testing.assert_array_equal(decoded(target), decoded(whole))
+
+
+def test_a_part_without_a_whole_group_of_pictures_is_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    source, part = silent(tmp_path / "in.mp4"), part_path(tmp_path / "out.mp4")
+    write(part, b"half")
+    write(part.with_suffix(".json"), b"{}")
+    copy(source, tmp_path / "out.mp4", resume=True, made_of={})
+    assert "does not yet hold a whole group of pictures: begun anew" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+def test_a_resumed_render_that_fails_puts_back_what_it_went_on_from(tmp_path: Path):
+    source, target = silent(tmp_path / "in.mp4", seconds=4), tmp_path / "out.mp4"
+
+    def run(stop: type[BaseException], at: int) -> None:
+        with VideoReader(source) as reader, VideoWriter(target, reader, made_of={}, resume=True) as writer:
+            for number, frames in enumerate(reader):
+                writer.write(frames)
+                if number == at:
+                    raise stop
+
+    with pytest.raises(KeyboardInterrupt):
+        run(KeyboardInterrupt, 70)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(before) == ["in.mp4", "out.part.json", "out.part.mp4"]
+    for stop, at in ((KeyboardInterrupt, 20), (ZeroDivisionError, 90)):
+        with pytest.raises(stop):
+            run(stop, at)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    with pytest.raises(KeyboardInterrupt):
+        run(KeyboardInterrupt, 90)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(before)
+    assert times(part_path(target)) == times(source)[: len(times(part_path(target)))]
+    assert len(times(part_path(target))) > 71
 
 
 def test_names_of_255_bytes_work(tmp_path: Path):
