@@ -1,4 +1,4 @@
-"""Stylizes a video, a picture or a folder of pictures: python infer.py video=in.mp4 ckpt=checkpoints/picasso.ckpt."""
+"""Stylizes videos and pictures, one or many: python infer.py video=in.mp4 ckpt=checkpoints/picasso.ckpt."""
 
 from __future__ import annotations
 
@@ -7,24 +7,30 @@ import logging
 import re
 import signal
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnst.cli import main
 from fastnst.containers import check_video_target
 from fastnst.errors import ConfigError, DamagedInput
 from fastnst.files import PICTURES, check_input, check_target
+from fastnst.jobs import Job, check_folder, find_sources, jobs_of, run_all
 from fastnst.progress import ProgressBar
 from fastnst.video import VideoReader
+
+if TYPE_CHECKING:
+    from fastnst.stylizer import Stylizer, Summary
 
 LIVE = re.compile(r"-|\d+|\w+://.*")  # a pipe, a camera's number, an address
 
 USAGE = """
 python infer.py video=in.mp4 ckpt=checkpoints/picasso.ckpt
 
-Stylizes a video frame by frame; frame count, timing, size and sound are kept. Exit status: 0 done, 2 wrong settings,
-3 unreadable input, 4 output exists or cannot be written, 5 the machine lacks something, 6 done, but the input was
-damaged, 130 Ctrl-C.
+Stylizes a video frame by frame; frame count, timing, size and sound are kept. Many at once: video=[a.mp4,b.mp4],
+video='clips/*.mp4' or video=FOLDER, and out=FOLDER. Finished results are skipped; what fails does not stop the rest.
+Exit status: 0 done, 2 wrong settings, 3 unreadable input, 4 output exists or cannot be written, 5 the machine lacks
+something, 6 done, but the input was damaged, 130 Ctrl-C; of many inputs the first failure's, 6 if nothing is worse.
 """
 
 
@@ -33,9 +39,15 @@ def infer(settings: dict[str, Any]) -> None:
     logging.basicConfig(format="note: %(message)s")
     signal.signal(signal.SIGINT, stop_once)
     check(settings)
-    source, is_video = open_source(Path(settings["video"]))
-    if settings["out"] is not None:
-        check_out(Path(settings["out"]), source, settings["overwrite"], is_video)
+    sources, many = find_sources(settings["video"])
+    out = None if settings["out"] is None else Path(settings["out"])
+    one = None if many or out is None or out.is_dir() else Job(sources[0].path, out)
+    if many:
+        check_folder(out, len(sources))
+    elif one:
+        check_job(one, settings["overwrite"])
+    else:
+        is_video(sources[0].path)
 
     import torch  # from here on it takes seconds
 
@@ -45,29 +57,34 @@ def infer(settings: dict[str, Any]) -> None:
         torch.set_num_threads(settings["threads"])
     dials = {name: settings[name] for name in ("strength", "color", "scale", "max_pixels_per_pass")}
     stylizer = Stylizer.load(settings["ckpt"], settings["device"], **dials)
-    out = Path(settings["out"] or default_out(source, stylizer.style, is_video))
-    check_out(out, source, settings["overwrite"], is_video)
-    progress = ProgressBar()
-    shared: dict[str, Any] = {name: settings[name] for name in ("overwrite", "strict", "max_side")}
-    try:
-        if is_video:
-            names = ("batch", "norm", "smooth", "codec", "crf", "preset", "resume")
-            coding = {name: settings[name] for name in names}
-            summary = stylizer.video(source, out, progress=progress, **shared, **coding)
-        else:
-            summary = stylizer.pictures(source, out, progress=progress, **shared)
-    finally:
-        progress.close()
-
+    jobs = [one] if one else jobs_of(sources, out, stylizer.style)
+    if many:
+        return run_all(jobs, partial(stylize, stylizer, settings), settings["overwrite"], settings["report"])
+    summary = stylize(stylizer, settings, jobs[0])
     if settings["report"] == "json":
         print(json.dumps(asdict(summary)))
     else:
-        what = "frames" if is_video else "pictures"
-        print(f"{summary.frames} {what}, {summary.width}x{summary.height}, in {summary.seconds:.1f} s")
+        print(f"{summary.frames} frames, {summary.width}x{summary.height}, in {summary.seconds:.1f} s")
         print(f"{summary.fps:.2f} fps end to end, {summary.net_fps:.2f} fps net only, on {stylizer.device}")
         print(summary.path)
     if summary.damage:
-        raise DamagedInput(f"'{source}' is damaged, what could be read is stylized: {'; '.join(summary.damage)}")
+        raise DamagedInput(
+            f"'{jobs[0].source}' is damaged, what could be read is stylized: {'; '.join(summary.damage)}"
+        )
+
+
+def stylize(stylizer: Stylizer, settings: dict[str, Any], job: Job) -> Summary:
+    """Does one job: a video, or a picture."""
+    shared: dict[str, Any] = {name: settings[name] for name in ("overwrite", "max_side")}
+    if not check_job(job, settings["overwrite"]):
+        return stylizer.picture(*job, **shared)
+    names = ("strict", "batch", "norm", "smooth", "codec", "crf", "preset", "resume")
+    coding = {name: settings[name] for name in names}
+    progress = ProgressBar()
+    try:
+        return stylizer.video(*job, progress=progress, **shared, **coding)
+    finally:
+        progress.close()
 
 
 def check(settings: dict[str, Any]) -> None:
@@ -78,7 +95,7 @@ def check(settings: dict[str, Any]) -> None:
             f"python -m fastnst.live video={settings['video']} ckpt={settings['ckpt'] or 'picasso'}"
         )
     for name, example in (("video", "in.mp4"), ("ckpt", "checkpoints/picasso.ckpt")):
-        if settings[name] in (None, ""):
+        if settings[name] in (None, "", []):
             raise ConfigError(f"{name} is missing; write {name}={example}, --help lists the settings")
     for name, low, high in (
         ("threads", 1, 1024), ("batch", 1, 256), ("max_side", 16, 16384), ("crf", 0, 63),
@@ -94,31 +111,22 @@ def check(settings: dict[str, Any]) -> None:
             raise ConfigError(f"{name}={settings[name]} should be {' or '.join(choices)}")
 
 
-def open_source(source: Path) -> tuple[Path, bool]:
-    """Returns the input and whether it is a video; raises InputError if it cannot be read."""
-    if source.is_dir():
-        return source, False
+def check_job(job: Job, overwrite: bool) -> bool:
+    """Returns `is_video` of the input; raises also ConfigError or OutputError if the result cannot be written."""
+    if is_video(job.source):
+        check_video_target(job.out, job.source, overwrite)
+        return True
+    check_target(job.out, job.source, overwrite)
+    return False
+
+
+def is_video(source: Path) -> bool:
+    """Returns whether the file is a video, or else a picture; raises InputError if it cannot be read."""
     if source.suffix.lower() in PICTURES:
         check_input(source, "picture")
-        return source, False
+        return False
     VideoReader(source).close()
-    return source, True
-
-
-def check_out(out: Path, source: Path, overwrite: bool, is_video: bool) -> None:
-    """Raises ConfigError or OutputError if the result cannot go to `out`; the files of a folder are checked later."""
-    if is_video:
-        check_video_target(out, source, overwrite)
-    elif not source.is_dir():
-        check_target(out, source, overwrite)
-
-
-def default_out(source: Path, style: str, is_video: bool) -> Path:
-    """Returns the input's name with the style's name behind it: clip.mov becomes clip_picasso.mp4."""
-    if source.is_dir():
-        source = source.resolve()  # "." has no name
-        return source.with_name(f"{source.name}_{style}")
-    return source.with_name(f"{source.stem}_{style}{'.mp4' if is_video else source.suffix}")
+    return True
 
 
 def stop_once(*_: object) -> None:

@@ -65,7 +65,7 @@ def timed(net: nn.Module, frame: Tensor) -> tuple[Tensor, float]:
 def peak(name: str, source: Path) -> tuple[float, float]:
     """Returns the most memory that this process held, in GB, and the seconds, for one picture from file to file."""
     begun = perf_counter()
-    Stylizer.load(name, "cpu").pictures(source, source.with_suffix(".out.jpg"))
+    Stylizer.load(name, "cpu").picture(source, source.with_suffix(".out.jpg"))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, perf_counter() - begun  # Linux counts KiB
 
 

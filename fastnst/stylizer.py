@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from fastnst.checkpoint import load_checkpoint
 from fastnst.dials import Smooth, dialled
-from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
-from fastnst.files import PICTURES, check_target
+from fastnst.errors import ConfigError, EnvironmentFault
+from fastnst.files import check_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
 from fastnst.shots import ShotNorm
 from fastnst.tiles import Tiled
@@ -38,12 +38,12 @@ Progress = Callable[[int, "int | None"], None]  # frames done, frames in all if 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was done to a file or folder.
+    """What was done to a file.
 
     Attributes:
         path: where the result is.
-        frames: how many frames, or pictures, were stylized.
-        width, height: of the last one, pixels.
+        frames: how many were stylized; 1 for a picture.
+        width, height: of the result, pixels.
         seconds: wall time from opening the input to the checked result.
         fps: frames per second, end to end.
         net_fps: frames per second of the net alone.
@@ -227,70 +227,26 @@ class Stylizer:
         seconds = perf_counter() - started
         return summary(out, done, reader.width, reader.height, seconds, net_seconds, reader.damage, painted)
 
-    def pictures(
-        self,
-        path: str | Path,
-        out: str | Path,
-        *,
-        overwrite: bool = False,
-        strict: bool = False,
-        max_side: int | None = None,
-        progress: Progress = lambda done, total: None,
+    def picture(
+        self, path: str | Path, out: str | Path, *, overwrite: bool = False, max_side: int | None = None
     ) -> Summary:
-        """Stylizes a picture to the file `out`, or all pictures of a folder to files of the same names in `out`.
-
-        A picture of a folder that cannot be read is skipped and listed in the summary, unless `strict`.
+        """Stylizes a picture to the file `out`.
 
         Raises:
-            InputError: a picture cannot be read; there is none.
-            OutputError: an output exists already, or cannot be written.
+            InputError: the picture cannot be read.
+            OutputError: the output exists already, or cannot be written.
         """
-        started, net_seconds, done, damage = perf_counter(), 0.0, 0, []
-        width = height = 0
-        pairs = picture_pairs(Path(path), Path(out), overwrite)
-        for source, target in pairs:
-            try:
-                picture = load_image(source)
-            except InputError as error:
-                if strict or len(pairs) == 1:
-                    raise
-                damage.append(str(error))
-                log.warning("%s; skipped", error)
-                continue
-            width, height = scaled_size(*picture.size, max_side)
-            if picture.size != (width, height):
-                picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-            begun = perf_counter()
-            stylized = self.image(np.array(picture))
-            net_seconds += perf_counter() - begun
-            save_image(stylized, target)
-            done += 1
-            progress(done, len(pairs))
-        if not done:
-            raise InputError(f"none of the {len(pairs)} pictures in '{path}' can be read")
-        return summary(out, done, width, height, perf_counter() - started, net_seconds, damage)
-
-
-def picture_pairs(source: Path, out: Path, overwrite: bool) -> list[tuple[Path, Path]]:
-    """Returns what to read and where to write: one pair for a file, one per picture for a folder, which it makes.
-
-    Raises:
-        ConfigError: a folder has no pictures.
-        OutputError: a target exists, or the folder cannot be made.
-    """
-    if not source.is_dir():
-        check_target(out, source, overwrite)
-        return [(source, out)]
-    names = sorted(file.name for file in source.iterdir() if file.suffix.lower() in PICTURES)
-    if not names:
-        raise ConfigError(f"no pictures in '{source}' (looked for {', '.join(sorted(PICTURES))})")
-    try:
-        out.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder '{out}': {(error.strerror or str(error)).lower()}") from error
-    for name in names:
-        check_target(out / name, source / name, overwrite)
-    return [(source / name, out / name) for name in names]
+        started = perf_counter()
+        check_target(Path(out), Path(path), overwrite)
+        picture = load_image(path)
+        width, height = scaled_size(*picture.size, max_side)
+        if picture.size != (width, height):
+            picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+        begun = perf_counter()
+        stylized = self.image(np.array(picture))
+        net_seconds = perf_counter() - begun
+        save_image(stylized, out)
+        return summary(out, 1, width, height, perf_counter() - started, net_seconds, [])
 
 
 def in_half_precision(net: nn.Module) -> nn.Module:

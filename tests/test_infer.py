@@ -257,15 +257,121 @@ def test_pictures_and_folders_are_stylized_under_their_style(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     status, out, err = command("video=in.png", f"ckpt={checkpoint}")
     assert (status, out.splitlines()[-1]) == (0, "in_tiny.png"), err
+    assert out.startswith("1 frames, 30x20")
     status, out, err = command("video=holiday/", f"ckpt={checkpoint}")
     assert status == 0, err
-    assert out.startswith("2 pictures, 30x20")
+    assert [line.split()[:3] for line in out.splitlines()[1:]] == [["done", "1", "30x20"]] * 2
     assert names(tmp_path) == ["holiday", "holiday_tiny", "in.png", "in_tiny.png"]
-    assert names(tmp_path / "holiday_tiny") == ["1.jpg", "2.webp"]
+    assert names(tmp_path / "holiday_tiny") == ["1_tiny.jpg", "2_tiny.webp"]
     (tmp_path / "broken.jpg").write_text("<html>")
     status, _, err = command("video=broken.jpg", f"ckpt={checkpoint}")
     assert status == 3
     assert "cannot read picture 'broken.jpg'" in err
+
+
+# many inputs
+
+
+def states(out: str) -> list[str]:
+    """The table's first column, without its head."""
+    head, *rows = out.splitlines()
+    assert head.split() == ["state", "frames", "size", "seconds", "fps", "result"]
+    return [row.split()[0] for row in rows]
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with two clips, and between them by name a file that is none."""
+    for name in ("a.mp4", "c.mov"):
+        silent(tmp_path / name, "-frames:v", 2)
+    (tmp_path / "b.mp4").write_text("no video")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_many_inputs_go_on_after_a_bad_one_and_skip_what_is_finished(
+    inputs: Path, checkpoint: Path, command, caplog: pytest.LogCaptureFixture
+):
+    arguments = ("video=[a.mp4, b.mp4, missing.mp4, c.mov]", f"ckpt={checkpoint}")
+    status, out, err = command(*arguments)
+    assert status == 3
+    assert states(out) == ["done", "failed", "failed", "done"]
+    assert "'missing.mp4': there is no such file" in out
+    assert err.splitlines()[-1].startswith(
+        "error: 2 of 4 inputs failed or are damaged; the first: cannot read video 'b.mp4'"
+    )
+    assert names(inputs) == ["a.mp4", "a_tiny.mp4", "b.mp4", "c.mov", "c_tiny.mp4"]
+    before = (inputs / "a_tiny.mp4").stat().st_mtime_ns
+    silent(inputs / "b.mp4", "-frames:v", 3)
+    status, out, err = command(arguments[0].replace("missing.mp4, ", ""), arguments[1])
+    assert status == 0, err
+    assert states(out) == ["skipped", "done", "skipped"]
+    assert "'a_tiny.mp4' exists; skipped" in caplog.messages
+    assert (inputs / "a_tiny.mp4").stat().st_mtime_ns == before
+    assert states(command(*arguments, "overwrite=true")[1]) == ["done", "done", "failed", "done"]
+    assert (inputs / "a_tiny.mp4").stat().st_mtime_ns > before
+
+
+def test_glob_leaves_out_its_own_results_and_can_put_them_into_a_folder(inputs: Path, checkpoint: Path, command):
+    (inputs / "b.mp4").unlink()
+    silent(inputs / "d.mp4", "-frames:v", 2)
+    for expected in (["done", "done"], ["skipped", "skipped"]):
+        status, out, err = command("video=*.mp4", f"ckpt={checkpoint}")
+        assert (status, states(out)) == (0, expected), err
+    assert names(inputs) == ["a.mp4", "a_tiny.mp4", "c.mov", "d.mp4", "d_tiny.mp4"]
+    status, out, err = command("video=?.m*", f"ckpt={checkpoint}", "out=results")
+    assert (status, states(out)) == (0, ["done"] * 3), err
+    assert names(inputs / "results") == ["a_tiny.mp4", "c_tiny.mp4", "d_tiny.mp4"]
+
+
+def test_folder_with_videos_and_pictures_goes_to_a_folder_beside_it(inputs: Path, checkpoint: Path, command):
+    folder = inputs / "clips"
+    folder.mkdir()
+    (inputs / "a.mp4").rename(folder / "[a,b].mp4")
+    Image.new("RGB", (30, 20), "green").save(folder / "p.png")
+    (folder / "notes.txt").write_text("neither")
+    status, out, err = command("video=clips", f"ckpt={checkpoint}")
+    assert (status, states(out)) == (0, ["done", "done"]), err
+    assert names(inputs / "clips_tiny") == ["[a,b]_tiny.mp4", "p_tiny.png"]
+    assert len(names(folder)) == 3
+
+
+def test_two_inputs_with_one_result_are_not_written_over_each_other(inputs: Path, checkpoint: Path, command):
+    shutil.copy(inputs / "c.mov", inputs / "a.mov")
+    status, out, _ = command("video=[a.mp4,a.mov]", f"ckpt={checkpoint}")
+    assert (status, states(out)) == (2, ["done", "failed"])
+    assert "'a_tiny.mp4' is the result of another input; rename one" in out
+
+
+def test_damage_among_many_gives_6_and_a_failure_its_own_status(inputs: Path, checkpoint: Path, command):
+    whole = silent(inputs / "whole.mp4", "-movflags", "+faststart").read_bytes()
+    (inputs / "cut.mp4").write_bytes(whole[: len(whole) * 6 // 10])
+    status, out, _ = command("video=[cut.mp4,a.mp4]", f"ckpt={checkpoint}", "report=json")
+    assert status == 6
+    damaged, done = map(json.loads, out.splitlines())
+    assert [each["state"] for each in (damaged, done)] == ["damaged", "done"]
+    assert [each["status"] for each in (damaged, done)] == [6, 0]
+    assert "cut.mp4" in damaged["error"]
+    assert (done["source"], done["path"], done["frames"]) == ("a.mp4", "a_tiny.mp4", 2)
+    assert command("video=[cut.mp4,a.mp4,b.mp4]", f"ckpt={checkpoint}", "overwrite=true")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["video=[a.mp4,c.mov]", "out=x.mp4"], 2, "out=x.mp4 is a file, but there are 2 inputs; name a folder"),
+        (["video=[a.mp4,c.mov]", "out=b.mp4"], 2, "out=b.mp4 is a file"),
+        (["video=[a.mp4,c.mov]", "out=no/where"], 4, "the folder 'no' does not exist"),
+        (["video=[]"], 2, "video=[] is an empty list"),
+        (["video=*.avi"], 3, "'*.avi': there is no such file"),
+        (["video=empty"], 2, "no videos or pictures in 'empty'"),
+    ],
+)
+def test_mistakes_with_many_get_one_line(inputs: Path, checkpoint: Path, command, arguments, status: int, words: str):
+    (inputs / "empty").mkdir()
+    found, out, err = command(*arguments, f"ckpt={checkpoint}")
+    assert (found, out, len(err.splitlines())) == (status, "", 1), err
+    assert words in err
 
 
 # endings of a run

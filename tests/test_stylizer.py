@@ -231,37 +231,22 @@ def opened(path: Path) -> np.ndarray:
 def test_a_picture_is_stylized_at_its_own_size_or_smaller(tmp_path: Path):
     source = picture(tmp_path / "in.png", (21, 13))
     stylizer = Stylizer(Inverse(), "cpu")
-    stylizer.pictures(source, tmp_path / "out.png")
+    stylizer.picture(source, tmp_path / "out.png")
     np.testing.assert_array_equal(opened(tmp_path / "out.png"), 255 - opened(source))
-    summary = stylizer.pictures(picture(tmp_path / "big.png", (64, 32)), tmp_path / "small.png", max_side=16)
+    summary = stylizer.picture(picture(tmp_path / "big.png", (64, 32)), tmp_path / "small.png", max_side=16)
     assert (summary.width, summary.height, summary.frames) == (16, 8, 1)
     assert opened(tmp_path / "small.png").shape == (8, 16, 3)
 
 
-def test_a_folder_keeps_names_and_passes_over_what_cannot_be_read(tmp_path: Path):
-    folder, out = tmp_path / "in", tmp_path / "out"
-    folder.mkdir()
-    picture(folder / "a.png")
-    picture(folder / "b.jpg")
-    (folder / "c.png").write_bytes(b"<html>")
-    (folder / "notes.txt").write_text("no picture")
-    stylizer = Stylizer(nn.Identity(), "cpu")
-    summary = stylizer.pictures(folder, out)
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.jpg"]
-    assert summary.frames == 2
-    assert len(summary.damage) == 1
-    assert "c.png" in summary.damage[0]
-    with pytest.raises(OutputError, match=r"a\.png' exists"):
-        stylizer.pictures(folder, out)
-    with pytest.raises(InputError, match=r"c\.png"):
-        stylizer.pictures(folder, out, overwrite=True, strict=True)
+def test_a_picture_that_exists_or_cannot_be_read_is_refused(tmp_path: Path):
+    stylizer, source = Stylizer(nn.Identity(), "cpu"), picture(tmp_path / "in.png")
     with pytest.raises(OutputError, match="the input itself"):
-        stylizer.pictures(folder, folder, overwrite=True)
-
-
-def test_a_folder_without_pictures_is_refused(tmp_path: Path):
-    with pytest.raises(ConfigError, match="no pictures in"):
-        Stylizer(nn.Identity(), "cpu").pictures(tmp_path, tmp_path / "out")
+        stylizer.picture(source, source, overwrite=True)
+    with pytest.raises(OutputError, match=r"old\.png' exists"):
+        stylizer.picture(source, picture(tmp_path / "old.png"))
+    (tmp_path / "c.png").write_bytes(b"<html>")
+    with pytest.raises(InputError, match=r"c\.png"):
+        stylizer.picture(tmp_path / "c.png", tmp_path / "out.png")
 
 
 @pytest.mark.gpu

@@ -1,0 +1,185 @@
+"""Many inputs: a list, a folder or a glob -> one job per file, each on its own; a table of what became of them."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastnst.containers import FORMATS, part_path
+from fastnst.errors import ConfigError, DamagedInput, FastnstError, OutputError
+from fastnst.files import PICTURES
+
+if TYPE_CHECKING:  # `infer.py` finds its inputs before it pays for the import of torch
+    from fastnst.stylizer import Summary
+
+log = logging.getLogger(__name__)
+
+VIDEOS = frozenset(  # what counts as a video in a folder; a file that is named may end in anything
+    [
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".flv"),
+        *(".wmv", ".ogv", ".3gp", ".mxf", ".gif", ".apng", ".y4m"),
+    ]
+)
+HEAD: tuple[str, ...] = ("state", "frames", "size", "seconds", "fps", "result")
+
+
+class Source(NamedTuple):
+    """An input file.
+
+    Attributes:
+        path: the file.
+        folder: the folder that was named and in which it was found; None if the file itself, or a glob, was named.
+    """
+
+    path: Path
+    folder: Path | None = None
+
+
+class Job(NamedTuple):
+    """An input file and where its result goes."""
+
+    source: Path
+    out: Path
+
+
+def find_sources(named: str | Sequence[str]) -> tuple[list[Source], bool]:
+    """Returns the input files, and whether many were meant: also a list, folder or glob of one file means many.
+
+    A file that is called like a list or a glob is that file. What is neither there nor matches anything is returned as
+    one file, for whoever opens it to complain.
+
+    Args:
+        named: a file, a folder, a glob ("clips/*.mp4"), or a list of these: "[a.mp4,b.mp4]", where a name with a comma
+            stands in double quotes.
+
+    Raises:
+        ConfigError: a list is empty, or a folder has no videos or pictures.
+    """
+    if not isinstance(named, str):
+        sources = [source for each in named for source in find_sources(str(each))[0]]
+        if not sources:
+            raise ConfigError("video=[] is an empty list; name at least one file")
+        return list(dict.fromkeys(sources)), True
+    path = Path(named)
+    if os.path.lexists(path):
+        if not path.is_dir():
+            return [Source(path)], False
+        files = media(file for file in path.iterdir() if not file.name.startswith("."))
+        if not files:
+            raise ConfigError(f"no videos or pictures in '{path}'")
+        return [Source(file, path) for file in files], True
+    if named.startswith("[") and named.endswith("]"):
+        return find_sources(next(csv.reader([named[1:-1]], skipinitialspace=True), []))
+    if files := media(map(Path, glob.iglob(named, recursive=True))):  # noqa: PTH207 (Path.glob takes no absolute ones)
+        return [Source(file) for file in files], True
+    return [Source(path)], False
+
+
+def media(paths: Iterable[Path]) -> list[Path]:
+    """Returns the files that are called like a video or a picture, sorted."""
+    return sorted(path for path in paths if path.suffix.lower() in PICTURES | VIDEOS and path.is_file())
+
+
+def jobs_of(sources: Sequence[Source], out: Path | None, style: str) -> list[Job]:
+    """Returns the jobs: clip.mov becomes clip_picasso.mp4, photo.png becomes photo_picasso.png.
+
+    Results go to the folder `out`; if that is None, beside their input, or for a folder F to F_picasso beside it. An
+    input that is the result of another one, as in the second run of a glob, is left out.
+    """
+    jobs = []
+    for path, found_in in sources:
+        suffix = path.suffix if path.suffix.lower() in PICTURES else ".mp4"
+        folder = out or path.parent
+        if out is None and found_in is not None:
+            found_in = found_in.resolve()  # "." has no name
+            folder = found_in.with_name(f"{found_in.name}_{style}")
+        jobs.append(Job(path, folder / f"{path.stem}_{style}{suffix}"))
+    results = {result for job in jobs for result in (job.out, part_path(job.out))}
+    inputs = [job for job in jobs if job.source not in results]
+    if len(inputs) < len(jobs):
+        log.warning("%d of %d inputs are results of the others; left out", len(jobs) - len(inputs), len(jobs))
+    return inputs
+
+
+def check_folder(out: Path | None, count: int) -> None:
+    """Raises ConfigError or OutputError if the results of many inputs cannot go to `out`."""
+    if out is None or out.is_dir():
+        return
+    if out.exists() or out.suffix.lower() in PICTURES | set(FORMATS):
+        raise ConfigError(f"out={out} is a file, but there are {count} inputs; name a folder")
+    if not out.parent.is_dir():
+        raise OutputError(f"cannot write to '{out}': the folder '{out.parent}' does not exist")
+
+
+def run_all(jobs: Sequence[Job], stylize: Callable[[Job], Summary], overwrite: bool, report: str) -> None:
+    """Does job after job, goes on after one that fails, and prints what became of each.
+
+    Args:
+        jobs: what to do. A job whose result is there already is skipped: results appear whole or not at all.
+        stylize: does one.
+        overwrite: do finished ones again.
+        report: "text" prints a table at the end, also of a run that is stopped; "json" a line after each job.
+
+    Raises:
+        FastnstError: not all was done: the first failure, or the first damage if nothing is worse.
+    """
+    rows, failures, results = [HEAD], [], set()
+    try:
+        for number, job in enumerate(jobs, 1):
+            log.warning("%d of %d: %s", number, len(jobs), job.source)
+            summary, error = None, None
+            try:
+                if job.out in results:
+                    raise ConfigError(f"'{job.source}': '{job.out}' is the result of another input; rename one")
+                results.add(job.out)
+                if not overwrite and os.path.lexists(job.out) and job.out.is_file():
+                    log.warning("'%s' exists; skipped", job.out)
+                else:
+                    make_folder(job.out.parent)
+                    summary = stylize(job)
+                    if summary.damage:
+                        error = DamagedInput(f"'{job.source}' is damaged: {'; '.join(summary.damage)}")
+            except FastnstError as failure:
+                error = failure
+            failures += [error] if error else []
+            state = ("damaged" if error else "done") if summary else "failed" if error else "skipped"
+            if report == "json":
+                figures = asdict(summary) if summary else {"path": str(job.out)}
+                status = error.exit_status if error else 0
+                reason = str(error) if error else None
+                line = {"source": str(job.source), "state": state, "status": status, "error": reason}
+                print(json.dumps(line | figures), flush=True)
+            rows.append(row(state, job, summary, error))
+    finally:
+        if report == "text":
+            widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEAD) - 1)]
+            for *cells, last in rows:
+                print(*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last, sep="  ")
+    if failures:
+        first = next((each for each in failures if not isinstance(each, DamagedInput)), failures[0])
+        raise type(first)(f"{len(failures)} of {len(jobs)} inputs failed or are damaged; the first: {first}")
+
+
+def row(state: str, job: Job, summary: Summary | None, error: FastnstError | None) -> tuple[str, ...]:
+    """Returns a job's cells, as in `HEAD`."""
+    result = f"{job.out} ({error})" if summary and error else str(error or job.out)
+    if summary is None:
+        return state, "", "", "", "", result
+    size = f"{summary.width}x{summary.height}"
+    return state, str(summary.frames), size, f"{summary.seconds:.1f}", f"{summary.fps:.2f}", result
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder if it is not there; raises OutputError if that fails."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise OutputError(f"cannot make the folder '{folder}': {reason}") from error
