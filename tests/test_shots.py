@@ -154,11 +154,22 @@ def test_hard_cut_is_found_and_a_static_scene_with_noise_is_not(seed):
     assert not is_cut(first, (first + 0.04 * torch.randn(first.shape)).clamp(0, 1))
 
 
-def test_flash_is_no_cut():
-    assert not is_cut(scene(0) * 0.5, (scene(0) * 0.5 + 0.45).clamp(0, 1))
+@pytest.mark.parametrize("flash", [lambda frame: frame + 0.45, lambda frame: frame * 2], ids=["veil", "gain"])
+def test_flash_is_no_cut_neither_when_it_comes_nor_when_it_goes(flash):
+    frame = scene(0) * 0.5
+    lit = flash(frame).clamp(0, 1)
+    assert not is_cut(frame, lit)
+    assert not is_cut(lit, frame)
 
 
-def test_fade_is_no_cut():
+@pytest.mark.parametrize("light", FADES.values(), ids=FADES)
+def test_light_that_changes_is_no_cut_and_hides_none(light):
+    frames = [(scene(2) * each).clamp(0, 1) for each in light]
+    assert not any(is_cut(before, after) for before, after in itertools.pairwise(frames))
+    assert all(is_cut(frame, scene(100)) for frame in frames)
+
+
+def test_crossfade_is_no_cut():
     steps = [scene(0) * (1 - step / 30) + scene(7) * (step / 30) for step in range(31)]
     assert not any(is_cut(before, after) for before, after in itertools.pairwise(steps))
 
