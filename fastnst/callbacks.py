@@ -67,6 +67,11 @@ def load_training_checkpoint(path: str | Path) -> dict[str, Any]:
     check_input(Path(path), "training checkpoint")
     try:
         with zipfile.ZipFile(path) as parts:
+            infos = parts.infolist()
+            if sum(info.file_size for info in infos) > Path(path).stat().st_size:
+                raise ValueError("it unpacks to more than it is")
+            if any(info.filename.endswith(".pkl") and b"bytearray" in parts.read(info) for info in infos):
+                raise ValueError("its pickle may take any amount of memory")  # the one such call that torch allows
             if damaged := parts.testzip():  # torch.load itself ignores the checksums
                 raise ValueError(f"the checksum of {damaged} is wrong")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

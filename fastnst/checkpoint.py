@@ -22,7 +22,7 @@ from fastnst.net import StylizationNet
 
 FORMAT = 1
 SHIPPED = [Path(__file__).parent / "checkpoints", Path(__file__).parent.parent / "checkpoints"]  # wheel, repository
-STYLE_NAME = re.compile(r"[\w.-]+")  # letters of any script, digits, dots, dashes: never a path separator
+STYLE_NAME = re.compile(r"[\w.-]{1,100}")  # letters of any script, digits, dots, dashes: never a path separator
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,23 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("fastnst", "null"))
-            weights = {key: in_float32(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            net, style, recipe = described(path, about)
+            check_shapes(path, {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}, net)  # noqa: SIM118
+            weights = {key: in_float32(file.get_tensor(key)) for key in net.state_dict()}  # only now memory is taken
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"'{path}' is not a fastnst checkpoint ({looks_like(path)})") from error
+    if broken := [name for name, value in weights.items() if not torch.isfinite(value).all()]:
+        raise InputError(f"'{path}' holds weights that are not finite numbers: {', '.join(broken[:3])}")
+    net.load_state_dict(weights, assign=True)
+    return Checkpoint(net.eval().requires_grad_(False), style, recipe)
+
+
+def described(path: Path, about: Any) -> tuple[StylizationNet, str, dict[str, Any]]:
+    """Returns what a checkpoint's header describes: the net, without memory for its weights, its style and recipe.
+
+    Raises:
+        InputError: the header is not fastnst's, or makes no sense.
+    """
     if not isinstance(about, dict):
         raise InputError(f"'{path}' is not a fastnst checkpoint (safetensors, but not written by fastnst)")
     if about.get("format") != FORMAT:
@@ -81,15 +95,12 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
             raise InputError(f"'{path}' carries the style name {style!r}, which is not a plain name")
         if not isinstance(recipe, dict):
             raise ValueError("the recipe is not a mapping")
-        with torch.device("meta"):  # no memory is taken before the weights are known to fit
-            net = StylizationNet(**checked_settings(settings))
-        check_weights(path, weights, net)
+        with torch.device("meta"):
+            return StylizationNet(**checked_settings(settings)), style, recipe
     except FastnstError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"'{path}' is a damaged fastnst checkpoint (its header makes no sense)") from error
-    net.load_state_dict(weights, assign=True)
-    return Checkpoint(net.eval().requires_grad_(False), style, recipe)
 
 
 def find_checkpoint(name: str | Path) -> Path:
@@ -143,14 +154,11 @@ def in_float32(weights: torch.Tensor) -> torch.Tensor:
     return weights.to(torch.float32, copy=True)
 
 
-def check_weights(path: Path, weights: dict[str, torch.Tensor], net: StylizationNet) -> None:
-    """Raises InputError with the first differences if `weights` do not fit `net` exactly or are not finite."""
+def check_shapes(path: Path, found: dict[str, tuple[int, ...]], net: StylizationNet) -> None:
+    """Raises InputError with the first differences if the shapes in the file do not fit `net` exactly."""
     wanted = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
     if differences := [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]:
         raise InputError(f"'{path}' does not fit its own settings; first differences: {', '.join(differences[:3])}")
-    if broken := [name for name, value in weights.items() if not torch.isfinite(value).all()]:
-        raise InputError(f"'{path}' holds weights that are not finite numbers: {', '.join(broken[:3])}")
 
 
 def looks_like(path: Path) -> str:

@@ -30,6 +30,8 @@ DEMUXERS = (  # that we read: no playlists or image sequences, which open furthe
 )
 KEYFRAMES = 2  # seconds between two at most: so much is lost of a render that is killed
 MAX_PIXELS = 150_000_000  # larger frames are refused before memory is taken for them
+DECODER = {"max_pixels": str(MAX_PIXELS)}  # also those that come later in the stream
+OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file", **DECODER}
 
 
 def open_input(path: Path) -> InputContainer:
@@ -41,7 +43,7 @@ def open_input(path: Path) -> InputContainer:
     check_input(path, "video")
     try:
         # "file:" keeps names like "concat:a" and "-a.mp4" from meaning something
-        return av.open(f"file:{path}", "r", options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"})
+        return av.open(f"file:{path}", "r", options=OPTIONS)
     except (av.FFmpegError, ValueError, UnicodeError) as error:
         raise InputError(f"cannot read video '{path}': it is no video, or its end with the index is missing") from error
 
@@ -60,6 +62,7 @@ def main_video_stream(container: InputContainer, path: Path) -> VideoStream:
     if best.width * best.height > MAX_PIXELS:
         size = f"{best.width}x{best.height}"
         raise InputError(f"cannot read video '{path}': {size} is over {MAX_PIXELS // 1_000_000} million pixels")
+    best.codec_context.options = DECODER
     return best
 
 
@@ -74,6 +77,7 @@ def decoder_for(stream: VideoStream) -> av.VideoCodecContext:
     library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
     if library and stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
         decoder = cast(av.VideoCodecContext, av.CodecContext.create(library, "r"))
+        decoder.options = DECODER
         decoder.extradata = stream.codec_context.extradata
         return decoder
     if stream.width * stream.height > 1920 * 1088:  # several frames at once: faster, but in damaged files some are lost

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from fastnst import cli
 from fastnst.colour import BT601, BT709, FULL, HD_LINES, LIMITED, to_rgb24
-from fastnst.containers import main_video_stream
+from fastnst.containers import DECODER, main_video_stream
 from fastnst.dials import Smooth, dialled
 from fastnst.errors import ConfigError, EnvironmentFault, InputError
 from fastnst.shots import ShotNorm
@@ -86,7 +86,7 @@ def stream(
     """
     timeout = (OPENING, TIMEOUT) if isinstance(file, str) else None
     try:
-        with av.open(file, "r", format=form, options=options, timeout=timeout) as opened:
+        with av.open(file, "r", format=form, options=options | DECODER, timeout=timeout) as opened:
             video = main_video_stream(opened, Path(name))
             video.thread_type = "SLICE"  # threads by frame would keep frames back
             rate = video.average_rate or video.guessed_rate or Fraction(30)
