@@ -55,10 +55,11 @@ def main_video_stream(container: InputContainer, path: Path) -> VideoStream:
         InputError: there is none, or its frames have over `MAX_PIXELS` pixels.
     """
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    streams = [stream for stream in streams if stream.codec_context is not None and stream.width]
-    if not streams:
-        raise InputError(f"cannot read video '{path}': it has no video stream")
-    best = max(streams, key=lambda each: (bool(each.disposition & Disposition.default), each.width * each.height))
+    sized = [stream for stream in streams if stream.codec_context is not None and stream.width]
+    if not sized:
+        reason = f"its frames have no size, or over {MAX_PIXELS // 1_000_000} million pixels"
+        raise InputError(f"cannot read video '{path}': {reason if streams else 'it has no video stream'}")
+    best = max(sized, key=lambda each: (bool(each.disposition & Disposition.default), each.width * each.height))
     if best.width * best.height > MAX_PIXELS:
         size = f"{best.width}x{best.height}"
         raise InputError(f"cannot read video '{path}': {size} is over {MAX_PIXELS // 1_000_000} million pixels")
