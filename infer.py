@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastnst.cli import main
+from fastnst.colour import colour_named
 from fastnst.containers import check_video_target
 from fastnst.errors import ConfigError, DamagedInput
 from fastnst.files import PICTURES, check_input, check_target
@@ -78,7 +79,7 @@ def stylize(stylizer: Stylizer, settings: dict[str, Any], job: Job) -> Summary:
     shared: dict[str, Any] = {name: settings[name] for name in ("overwrite", "max_side")}
     if not check_job(job, settings["overwrite"]):
         return stylizer.picture(*job, **shared)
-    names = ("strict", "batch", "norm", "smooth", "codec", "crf", "preset", "resume")
+    names = ("strict", "batch", "norm", "smooth", "codec", "crf", "preset", "background", "resume")
     coding = {name: settings[name] for name in names}
     progress = ProgressBar()
     try:
@@ -106,6 +107,7 @@ def check(settings: dict[str, Any]) -> None:
             raise ConfigError(f"{name}={value} should be a whole number from {low} to {high}")
     if not 0 <= settings["smooth"] <= 0.95:
         raise ConfigError(f"smooth={settings['smooth']} must be from 0 to 0.95")
+    colour_named(settings["background"])
     for name, choices in (("report", ("text", "json")), ("norm", ("shot", "frame"))):
         if settings[name] not in choices:
             raise ConfigError(f"{name}={settings[name]} should be {' or '.join(choices)}")
@@ -136,4 +138,4 @@ def stop_once(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    main(infer, config="infer", usage=USAGE, paths={"video", "out", "ckpt"})
+    main(infer, config="infer", usage=USAGE, paths={"video", "out", "ckpt", "background"})

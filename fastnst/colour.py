@@ -7,6 +7,9 @@ from functools import cache
 
 import av
 import numpy as np
+from PIL import ImageColor
+
+from fastnst.errors import ConfigError
 
 UNSPECIFIED, LIMITED, FULL = 0, 1, 2  # colour ranges, as FFmpeg numbers them
 BT709, BT601, BT2020 = 1, 5, 9  # colour matrices, as swscale numbers them
@@ -23,11 +26,16 @@ NODES = 65  # per axis of the tone mapping table
 
 
 def to_rgb24(
-    frame: av.VideoFrame, width: int, height: int, curve: int, notice: Callable[[str], None] = lambda text: None
+    frame: av.VideoFrame,
+    width: int,
+    height: int,
+    curve: int,
+    notice: Callable[[str], None] = lambda text: None,
+    background: str = "white",
 ) -> np.ndarray:
     """Returns a decoded frame as (height, width, 3) uint8 RGB, full range, BT.709.
 
-    Transparent frames are laid on white; HDR frames (`curve` is `PQ` or `HLG`) are tone-mapped; `notice` is told.
+    Transparent frames are laid on `background`, HDR ones (`curve` is `PQ` or `HLG`) are tone-mapped; `notice` is told.
     """
     matrix = {6: BT601, 10: BT2020}.get(frame.colorspace, frame.colorspace)
     if matrix not in (BT709, 4, BT601, 7, BT2020):  # 4 and 7: FCC and SMPTE 240M
@@ -50,10 +58,25 @@ def to_rgb24(
     if form == "rgba" and rgb[..., 3].min() == 255:
         return rgb[..., :3]
     if form == "rgba":
-        notice("transparent video: laid on white")
+        notice(f"transparent video: laid on {background}; background= chooses another colour")
         alpha = rgb[..., 3:].astype(np.uint16)
-        return ((rgb[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+        return ((rgb[..., :3] * alpha + colour_named(background) * (255 - alpha) + 127) // 255).astype(np.uint8)
     return rgb
+
+
+def colour_named(name: str) -> np.ndarray:
+    """Returns the colour that `name` ("white", "#C8321E") stands for: (3,) uint16, 0-255.
+
+    Raises:
+        ConfigError: it stands for none.
+
+    >>> colour_named("#C8321E").tolist()
+    [200, 50, 30]
+    """
+    try:
+        return np.array(ImageColor.getrgb(str(name))[:3], np.uint16)
+    except ValueError as error:
+        raise ConfigError(f"background={name} is no colour; use a name as white, or #rrggbb") from error
 
 
 def from_rgb24(rgb: np.ndarray, form: str) -> av.VideoFrame:

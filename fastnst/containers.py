@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -95,6 +96,13 @@ def check_video_target(path: Path, source: Path, overwrite: bool) -> None:
     for taken in (part, kept_path(part)):
         if taken.exists() and taken.samefile(source):
             raise OutputError(f"'{path}' would be prepared in '{taken}', which is the input; rename one of them")
+
+
+def warn_of_little_space(path: Path, source: Path) -> None:
+    """Says so if there is less space for the result at `path` than `source` takes; pictures painted take about that."""
+    free, needed = shutil.disk_usage(path.parent).free, source.stat().st_size
+    if free < needed:
+        log.warning("%.1f MB are free for '%s'; the input has %.1f MB", free / 1e6, path, needed / 1e6)
 
 
 def part_path(path: Path) -> Path:

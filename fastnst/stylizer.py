@@ -175,6 +175,7 @@ class Stylizer:
         codec: str = "auto",
         crf: int = 18,
         preset: str | None = None,
+        background: str = "white",
         resume: bool = False,
         progress: Progress = lambda done, total: None,
     ) -> Summary:
@@ -192,6 +193,7 @@ class Stylizer:
             codec: see `VideoWriter`, as `crf` and `preset`.
             crf: quality, lower is better.
             preset: the encoder's trade of speed for size.
+            background: what transparent video is laid on, see `VideoReader`.
             resume: go on from the part that an earlier run with the same input and settings left, if there is one. Its
                 frames are kept up to its last keyframe. What remembers earlier frames (`norm="shot"`, `smooth`) sees
                 the last 250 of them again: it is as it was if a shot began there, and within 1 % of it otherwise.
@@ -207,10 +209,11 @@ class Stylizer:
         net = Smooth(net, smooth) if smooth else net
         batch = batch or BATCH.get(self.device.type, 1)
         seen_again = 0 if net is self.net else WARM_UP
-        settings = {"max_side": max_side, "norm": norm, "smooth": smooth, "codec": codec, "crf": crf, "preset": preset}
+        settings = {"max_side": max_side, "norm": norm, "smooth": smooth, "background": background}
+        settings |= {"codec": codec, "crf": crf, "preset": preset}
         made_of: dict[str, Any] = {**identity(Path(path)), "net": fingerprint(self.net), **self._dials, **settings}
         with (
-            VideoReader(path, batch=batch, max_side=max_side, strict=strict) as reader,
+            VideoReader(path, batch=batch, max_side=max_side, strict=strict, background=background) as reader,
             VideoWriter(
                 out, reader, overwrite=overwrite, codec=codec, crf=crf, preset=preset, made_of=made_of, resume=resume
             ) as writer,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import av
 import numpy as np
 
-from fastnst.colour import from_rgb24, to_rgb24
+from fastnst.colour import colour_named, from_rgb24, to_rgb24
 from fastnst.containers import (
     ENCODERS,
     FORMATS,
@@ -33,6 +33,7 @@ from fastnst.containers import (
     open_input,
     open_output,
     part_path,
+    warn_of_little_space,
 )
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.resume import begin_anew, forget, give_back, go_on, kept_packets
@@ -74,6 +75,7 @@ class VideoReader:
         max_side: the frames are made smaller, in proportion and to even sizes, if their longer side exceeds this
             (pixels). None keeps the size.
         strict: raise at the first damage instead of going on.
+        background: what transparent frames are laid on: a colour's name, or "#rrggbb".
 
     Attributes:
         width, height: of the frames as they come out, pixels.
@@ -83,11 +85,20 @@ class VideoReader:
         damage: what could not be read, a sentence each.
 
     Raises:
+        ConfigError: `background` is no colour.
         InputError: there is no readable video in the file; while iterating, if `strict`: it is damaged.
     """
 
-    def __init__(self, path: str | Path, batch: int = 1, max_side: int | None = None, strict: bool = False) -> None:
-        self.path, self.batch, self.strict = Path(path), batch, strict
+    def __init__(
+        self,
+        path: str | Path,
+        batch: int = 1,
+        max_side: int | None = None,
+        strict: bool = False,
+        background: str = "white",
+    ) -> None:
+        colour_named(background)
+        self.path, self.batch, self.strict, self.background = Path(path), batch, strict, background
         self.damage: list[str] = []
         self._notices: set[str] = set()
         self._bad: list[float] = []  # times of unreadable packets, seconds
@@ -249,7 +260,7 @@ class VideoReader:
             self._notice(f"the frame size changes to {frame.width}x{frame.height}; resized to the first size")
         if frame.interlaced_frame:
             self._notice("interlaced video: the fields are stylized as they are, not deinterlaced")
-        rgb = to_rgb24(frame, *self._coded_size, self._decoder.color_trc, self._notice)
+        rgb = to_rgb24(frame, *self._coded_size, self._decoder.color_trc, self._notice, self.background)
         return np.rot90(rgb, frame.rotation // 90)
 
     def _notice(self, text: str) -> None:
@@ -300,6 +311,7 @@ class VideoWriter:
     ) -> None:
         self.path, self.frames_written = Path(path), 0
         check_video_target(self.path, reader.path, overwrite)
+        warn_of_little_space(self.path, reader.path)
         self.part = part_path(self.path)
         self.kept = 0
         form = FORMATS[self.path.suffix.lower()]

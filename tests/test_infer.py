@@ -71,7 +71,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
         monkeypatch.setattr(sys, "argv", ["infer.py", *map(str, arguments)])
         status = 0
         try:
-            cli.main(infer.infer, config="infer", usage=infer.USAGE, paths={"video", "out", "ckpt"})
+            cli.main(infer.infer, config="infer", usage=infer.USAGE, paths={"video", "out", "ckpt", "background"})
         except SystemExit as leaving:
             status = int(leaving.code or 0)
         return status, *capsys.readouterr()
@@ -194,6 +194,7 @@ def test_dashed_name_works_from_a_real_command_line(tmp_path: Path, checkpoint: 
         (["video=in.mp4", "ckpt=CKPT", "max_pixels_per_pass=1"], 2, "max_pixels_per_pass=1 should be"),
         (["video=in.mp4", "ckpt=CKPT", "smooth=1"], 2, "smooth=1 must be from 0 to 0.95"),
         (["video=in.mp4", "ckpt=CKPT", "overwrite=7"], 2, "overwrite=7 must be true or false"),
+        (["video=in.mp4", "ckpt=CKPT", "background=#12"], 2, "background=#12 is no colour; use a name"),
         (["video=in.mp4", "ckpt=CKPT", "report=xml"], 2, "report=xml should be text or json"),
         (["video=in.mp4", "ckpt=CKPT", "colour=red"], 2, "colour"),
         (["video=in.mp4", "ckpt=CKPT", "device=toaster"], 2, "device=toaster is no device"),
@@ -507,7 +508,10 @@ def test_full_file_system_is_one_line_and_leaves_it_empty(tmp_path: Path, checkp
     ).returncode:
         pytest.skip("no permission to mount")
     try:
-        fails(run(tmp_path, "video=in.mp4", f"ckpt={checkpoint}", "out=disk/x.mp4"), 4, "no space left on device")
+        done = run(tmp_path, "video=in.mp4", f"ckpt={checkpoint}", "out=disk/x.mp4")
+        note, _, done.stderr = done.stderr.partition("\n")
+        assert note.startswith("note: 0.1 MB are free for 'disk/x.mp4'; the input has ")
+        fails(done, 4, "no space left on device")
         assert names(disk) == []
     finally:
         subprocess.run(["umount", disk], check=True)

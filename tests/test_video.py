@@ -1,6 +1,7 @@
 import errno
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -317,6 +318,8 @@ def test_transparent_video_is_laid_on_white_and_said(tmp_path: Path, caplog, nam
     assert frames[:, :, :60].min() >= 253
     assert frames[:, :, 68:].std() > 40
     assert "laid on white" in caplog.text
+    red = read(source, background="#C8321E")[:, :, :60].astype(int)
+    assert np.abs(red - COLOUR).max() <= 2
 
 
 @pytest.mark.parametrize("curve", ["smpte2084", "arib-std-b67"])
@@ -367,6 +370,7 @@ def unreadable(folder: Path) -> dict[str, Path]:
         "it is no video": write(folder / "playlist.mp4", b"#EXTM3U\n#EXTINF:1,\ngood.mp4\n#EXT-X-ENDLIST\n"),
         "no video": write(folder / "concat.mp4", b"ffconcat version 1.0\nfile good.mp4\n"),
         "no video stream": ffmpeg(*tone(), folder / "sound.m4a"),
+        "no frame|no video": silent(folder / "none.mkv", "-frames:v", 0),
         "no such": Path("http://127.0.0.1:9/in.mp4"),
     }
 
@@ -465,6 +469,16 @@ def test_random_damage_ends_in_frames_or_in_one_of_our_errors(tmp_path: Path):
 
 
 # writing
+
+
+def test_little_free_space_is_said_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch):
+    source = silent(tmp_path / "in.mp4")
+    copy(source, tmp_path / "out.mp4")
+    assert not caplog.text
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=source.stat().st_size - 1))
+    copy(source, tmp_path / "out2.mp4")
+    assert "MB are free for" in caplog.text
 
 
 def test_existing_output_is_refused_unless_overwritten(tmp_path: Path):
