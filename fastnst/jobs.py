@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastnst.containers import FORMATS, part_path
+from fastnst.containers import FORMATS, kept_path, part_path
 from fastnst.errors import ConfigError, DamagedInput, FastnstError, OutputError
 from fastnst.files import PICTURES
 
@@ -101,7 +101,7 @@ def jobs_of(sources: Sequence[Source], out: Path | None, style: str) -> list[Job
             found_in = found_in.resolve()  # "." has no name
             folder = found_in.with_name(f"{found_in.name}_{style}")
         jobs.append(Job(path, folder / f"{path.stem}_{style}{suffix}"))
-    results = {result for job in jobs for result in (job.out, part_path(job.out))}
+    results = {result for job in jobs for result in (job.out, part_path(job.out), kept_path(part_path(job.out)))}
     inputs = [job for job in jobs if job.source not in results]
     if len(inputs) < len(jobs):
         log.warning("%d of %d inputs are results of the others; left out", len(jobs) - len(inputs), len(jobs))
