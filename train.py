@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from fastnst import cli
-from fastnst.errors import ConfigError, Diverged, OutputError
+from fastnst.errors import ConfigError, Diverged, FastnstError, OutputError
 
 PATHS = ("style.image", "data.root", "run", "resume", "vgg", "net.init", "data.raft")
 AT_LEAST = {"image_size": 64, "batch_size": 1, "max_steps": 1, "validate_every": 1, "save_every": 1, "learning_rate": 0}
@@ -179,6 +180,10 @@ def train(settings: dict[str, Any]) -> None:
         if first:
             raise
         return  # all devices found it, one says it
+    except Exception as error:
+        if trainer.world_size == 1 or isinstance(error, FastnstError):
+            raise
+        raise FastnstError(f"device {trainer.global_rank} stopped: {type(error).__name__}: {error}") from error
     finally:
         dashboard.finish(status)
     print(f"{trainer.global_step} steps in {time.monotonic() - began:.0f} s; the finished net: {finished}")
@@ -253,7 +258,11 @@ def prepare(folder: Path, anew: bool) -> None:
 
 
 def content_paths(data: dict[str, Any], first: bool) -> list[Any]:
-    """Returns the photos, or the shots of clips, to train on; the `first` process names the files of no use."""
+    """Returns the photos, or the shots of clips, to train on; the `first` process names the files of no use.
+
+    Raises:
+        ConfigError: there is nothing to train on, or more than a share of `max_bad` of the files is of no use.
+    """
     from fastnst.clips import find_shots
     from fastnst.data import download, find_photos, sample_photos
 
@@ -263,9 +272,16 @@ def content_paths(data: dict[str, Any], first: bool) -> list[Any]:
     if data["download"]:
         download(data["url"], root)
     paths, bad = find_shots(root) if data["source"] == "clips" else find_photos(root)
+    named = ", ".join(f"{file} ({reason})" for file, reason in list(bad.items())[:10])
+    named += " ..." if len(bad) > 10 else ""
+    files = len(bad) + len({getattr(path, "path", path) for path in paths})  # several shots are of one clip
+    if len(bad) > data["max_bad"] * files:
+        share = math.ceil(100 * len(bad) / files) / 100
+        raise ConfigError(
+            f"{len(bad)} of {files} files in '{root}' are of no use: {named}; remove them, or give data.max_bad={share}"
+        )
     if bad and first:
-        named = ", ".join(f"{file} ({reason})" for file, reason in list(bad.items())[:10])
-        print(f"skipped {len(bad)} files in '{root}': {named}{' ...' if len(bad) > 10 else ''}", file=sys.stderr)
+        print(f"skipped {len(bad)} files in '{root}': {named}", file=sys.stderr)
     return paths
 
 

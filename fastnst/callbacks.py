@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
 from fastnst.dashboard import Dashboard
-from fastnst.errors import InputError, OutputError
+from fastnst.errors import Diverged, InputError, OutputError
 from fastnst.files import check_input, replaced
 from fastnst.flow import inside
 from fastnst.images import save_image, to_array, to_uint8
@@ -114,6 +114,18 @@ class Saving(pl.Callback):
             except OutputError as error:
                 print(f"error: {error}; training goes on", file=sys.stderr)
                 trainer.strategy.barrier()  # the other devices wait there
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Writes it as it was after the last whole step, unless training broke down or other devices are waited for."""
+        assert isinstance(pl_module, StyleTransfer)
+        if trainer.world_size > 1 or not trainer.global_step or isinstance(exception, Diverged):
+            return
+        try:
+            if is_finite(pl_module.net):
+                trainer.save_checkpoint(self.path)
+                print(f"saved step {trainer.global_step}; to go on: resume=auto", file=sys.stderr)
+        except OutputError as error:
+            print(f"error: {error}", file=sys.stderr)
 
 
 class StopOnSignal(pl.Callback):

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from fastnst.colour import to_rgb24
 from fastnst.containers import FORMATS, main_video_stream, open_input
 from fastnst.data import centre_box, cropped, random_box
-from fastnst.errors import InputError
+from fastnst.errors import ConfigError, InputError
 from fastnst.flow import dis_flow, occlusion_mask
 from fastnst.frames import NextFrame
 
@@ -89,11 +89,11 @@ def find_shots(root: str | Path) -> tuple[list[Shot], dict[str, str]]:
     Only packets are read, nothing is decoded.
 
     Raises:
-        InputError: there is no such folder, or no clip with two frames in it.
+        ConfigError: there is no such folder, or no clip with two frames in it.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise InputError(f"no folder '{root}'; data.root=FOLDER names one with clips")
+        raise ConfigError(f"no folder '{root}'; data.root=FOLDER names one with clips")
     shots, bad = [], {}
     for path in sorted(path for path in root.rglob("*") if path.suffix.lower() in FORMATS and path.is_file()):
         try:
@@ -107,7 +107,7 @@ def find_shots(root: str | Path) -> tuple[list[Shot], dict[str, str]]:
             continue
         shots += [Shot(path, pts) for pts in times[:-1]]
     if not shots:
-        raise InputError(f"no clips with two frames or more in '{root}' (looked for {', '.join(FORMATS)})")
+        raise ConfigError(f"no clips with two frames or more in '{root}' (looked for {', '.join(FORMATS)})")
     return shots, bad
 
 

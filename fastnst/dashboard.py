@@ -8,8 +8,10 @@ import secrets
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from functools import partial
 from netrc import NetrcParseError, netrc
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlparse
 
@@ -139,9 +141,14 @@ class Dashboard(Logger):
 
     @rank_zero_only
     def finish(self, exit_status: int) -> None:
-        """Ends the W&B run."""
+        """Ends the W&B run; if that hangs, the rest is left to `wandb sync`."""
         if self.run:
-            self.guarded(lambda: self.run.finish(exit_code=exit_status))
+            end = partial(self.guarded, lambda: self.run.finish(exit_code=exit_status))
+            ending = Thread(target=end, daemon=True)
+            ending.start()
+            ending.join(FINISH_TIMEOUT + 5)  # W&B keeps its own limit first
+            if ending.is_alive():
+                print(f"warning: W&B hangs; to upload: wandb sync {self.folder}/wandb/*run-*", file=sys.stderr)
 
 
 def has_key(server: str) -> bool:

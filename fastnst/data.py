@@ -8,6 +8,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +29,10 @@ from tqdm import tqdm
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.files import PICTURES
 from fastnst.frames import NextFrame
-from fastnst.images import FORMATS, load_image, to_tensor
+from fastnst.images import FORMATS, MAX_PIXELS, load_image, to_tensor
 
 SMALLEST = 32  # photos with a shorter side say nothing about content
+ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what the last bytes of a whole file hold
 SKIMAGE_PHOTOS = (
     "astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "motorcycle_left.png",
     "motorcycle_right.png", "rocket.jpg", "brick.png", "camera.png", "grass.png", "gravel.png",
@@ -210,35 +212,52 @@ class ContentPhotos(pl.LightningDataModule):
 def find_photos(root: str | Path) -> tuple[list[Path], dict[str, str]]:
     """Returns the photos below a folder, sorted, and the unusable files with the reason for each.
 
-    Only the first bytes are read. A file that turns out to be damaged later on is replaced when it is met.
+    Only the first and last bytes are read, all of them where the last ones are amiss. A file that turns out to be
+    damaged later on is replaced when it is met.
 
     Raises:
-        InputError: there is no such folder, or no usable photo in it.
+        ConfigError: there is no such folder, or no usable photo in it.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise InputError(f"no folder '{root}'; data.root=FOLDER names one with photos, data=sample needs none")
+        raise ConfigError(f"no folder '{root}'; data.root=FOLDER names one with photos, data=sample needs none")
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(8) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own on large pictures and odd metadata
         reasons = list(pool.map(unusable, found))
     bad = {str(path.relative_to(root)): reason for path, reason in zip(found, reasons, strict=True) if reason}
     photos = [path for path, reason in zip(found, reasons, strict=True) if not reason]
     if not photos:
         detail = f"; {len(bad)} unusable, first: {next(iter(bad.items()))}" if bad else ""
-        raise InputError(f"no photos in '{root}' (looked for {', '.join(sorted(PICTURES))}){detail}")
+        raise ConfigError(f"no photos in '{root}' (looked for {', '.join(sorted(PICTURES))}){detail}")
     return photos, bad
 
 
 def unusable(path: Path) -> str:
-    """Returns why a file cannot be trained on, from its first bytes; an empty string if nothing speaks against it."""
+    """Returns why a file cannot be trained on; an empty string if nothing speaks against it."""
     try:
         if path.stat().st_size == 0:
             return "empty file"
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
+            ending = ENDINGS.get(image.format or "", b"")
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            whole = ending in file.read()
+    except Image.DecompressionBombError:
+        return f"over {MAX_PIXELS // 1_000_000} million pixels"
     except Exception as error:  # Pillow's parsers raise errors of many kinds on damaged files
         return "not a picture" if isinstance(error, OSError) else f"damaged ({type(error).__name__})"
-    return f"only {width}x{height} pixels" if min(width, height) < SMALLEST else ""
+    if min(width, height) < SMALLEST:
+        return f"only {width}x{height} pixels"
+    if width * height > MAX_PIXELS:
+        return f"over {MAX_PIXELS // 1_000_000} million pixels"
+    if not whole:  # truncated; or phones have hung a film or a second picture on
+        try:
+            load_image(path)
+        except InputError:
+            return "truncated"
+    return ""
 
 
 def sample_photos() -> list[Path]:

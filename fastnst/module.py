@@ -181,10 +181,12 @@ class StyleTransfer(pl.LightningModule):
         """Moves the temporal weight a little towards the wanted ratio of gradients, every `BALANCE_EVERY` steps."""
         if self.global_step % BALANCE_EVERY:
             return
-        norms = [
-            torch.autograd.grad(loss, painted, retain_graph=True)[0].float().norm() for loss in (perceptual, temporal)
+        squares = [
+            torch.autograd.grad(loss, painted, retain_graph=True)[0].float().square().sum()
+            for loss in (perceptual, temporal)
         ]
-        ratio = self.trainer.strategy.reduce(norms[0] / norms[1].clamp(min=1e-12), reduce_op="mean")
+        over, under = self.trainer.strategy.reduce(torch.stack(squares), reduce_op="mean")  # of all devices
+        ratio = (over / under.clamp(min=1e-24)).sqrt()
         if torch.isfinite(ratio):
             pace = 1.0 if self.global_step == 0 else BALANCE_PACE
             wanted = (self.balance or 0.0) * ratio

@@ -17,7 +17,7 @@ def deterministic() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_vgg() -> VGGFeatures:
     """A loss network of the right shape with a sixteenth of the channels and random weights."""
     weights, before = {}, 3

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fastnst.clips import Clips, Shot, find_shots, read_two
 from fastnst.data import ContentPhotos, collate
-from fastnst.errors import ConfigError, InputError
+from fastnst.errors import ConfigError
 from fastnst.flow import warp
 from fastnst.frames import MixedPair, NoisePair, PreviousPair, VideoPair, make_pair, next_frames
 
@@ -96,9 +96,9 @@ def test_shot_that_cannot_be_read_is_replaced_and_named(panned):
 
 
 def test_folder_without_clips_fails(tmp_path):
-    with pytest.raises(InputError, match="no clips"):
+    with pytest.raises(ConfigError, match="no clips"):
         find_shots(tmp_path)
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(ConfigError, match="no folder"):
         find_shots(tmp_path / "none")
 
 

@@ -121,3 +121,20 @@ def test_failing_dashboard_is_reported_once_and_never_raises(tmp_path, capsys):
     assert dashboard.failures == 6
     assert capsys.readouterr().err.count("training goes on") == 1
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 3
+
+
+class Hanging:
+    """A W&B run whose server neither answers nor refuses."""
+
+    def finish(self, exit_code):
+        time.sleep(60)
+
+
+def test_dashboard_that_hangs_at_the_end_is_left_behind(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fastnst.dashboard.FINISH_TIMEOUT", -4.9)
+    dashboard = Dashboard(tmp_path, "run", {}, wandb=False, project="p")
+    dashboard.run = Hanging()
+    began = time.monotonic()
+    dashboard.finish(0)
+    assert time.monotonic() - began < 30
+    assert "wandb sync" in capsys.readouterr().err

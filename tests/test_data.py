@@ -1,7 +1,9 @@
 import http.server
 import io
+import struct
 import threading
 import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from fastnst.data import (
     random_box,
     sample_photos,
 )  # fmt: skip
-from fastnst.errors import ConfigError, EnvironmentFault, InputError
+from fastnst.errors import ConfigError, EnvironmentFault
 
 
 def batches(count, **changes):
@@ -77,12 +79,29 @@ def test_unusable_files_are_named_with_the_reason(photo_folder, tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "page.jpg").write_text("<html>")
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    (tmp_path / "half.jpg").write_bytes((tmp_path / "good.jpg").read_bytes()[:1500])
+    (tmp_path / "live.jpg").write_bytes((tmp_path / "good.jpg").read_bytes() + bytes(9000))  # phones append a film
+    (tmp_path / "bomb.png").write_bytes(bomb(30000))
+    (tmp_path / "wide.png").write_bytes(bomb(11000))
     (tmp_path / "notes.txt").write_text("no picture")
     photos, bad = find_photos(tmp_path)
-    assert [path.name for path in photos] == ["cmyk.jpg", "good.jpg", "palette.png", "deep.png"]
-    assert bad == {"empty.jpg": "empty file", "page.jpg": "not a picture", "dot.png": "only 1x1 pixels"}
+    assert [path.name for path in photos] == ["cmyk.jpg", "good.jpg", "live.jpg", "palette.png", "deep.png"]
+    assert bad == {
+        "empty.jpg": "empty file", "page.jpg": "not a picture", "dot.png": "only 1x1 pixels", "half.jpg": "truncated",
+        "bomb.png": "over 100 million pixels", "wide.png": "over 100 million pixels",
+    }  # fmt: skip
     data = Photos(photos, 32)
-    assert all(data[(number, (0,))]["unreadable"] == [] for number in range(4))
+    assert all(data[(number, (0,))]["unreadable"] == [] for number in range(5))
+
+
+def bomb(side: int) -> bytes:
+    """A PNG whose header promises `side` x `side` pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rest = b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in (header, b"IDAT" + zlib.compress(bytes(1000)), b"IEND")
+    )
+    return b"\x89PNG\r\n\x1a\n" + rest
 
 
 def test_photo_that_breaks_later_is_replaced_and_named(photo_folder, tmp_path):
@@ -99,7 +118,7 @@ def test_photo_that_breaks_later_is_replaced_and_named(photo_folder, tmp_path):
 def test_folder_without_photos_fails(content, tmp_path):
     if content == "only bad":
         (tmp_path / "x.jpg").write_text("no")
-    with pytest.raises(InputError, match="no folder" if content is None else "no photos in"):
+    with pytest.raises(ConfigError, match="no folder" if content is None else "no photos in"):
         find_photos(tmp_path / "nothing" if content is None else tmp_path)
 
 

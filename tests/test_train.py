@@ -1,6 +1,9 @@
+import contextlib
 import json
 import math
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from safetensors.torch import save_file
 
 import train
 from fastnst import cli
@@ -32,7 +36,7 @@ from fastnst.module import StyleTransfer
 from fastnst.net import StylizationNet
 from fastnst.paintings import paint
 from fastnst.shots import given
-from fastnst.vgg import load_vgg
+from fastnst.vgg import FIRST_LAYER_NORM, PLAN, load_vgg
 
 ROOT = Path(__file__).parent.parent
 
@@ -114,7 +118,7 @@ def test_30_steps_on_one_batch_make_every_loss_fall():
         net.decoder[-1].weight.mul_(20)
     module = StyleTransfer(
         net, vgg, to_tensor(paint("picasso", 128)), content_layer="relu2_2", style_layers=layers, content_weight=1.0,
-        style_weight=10.0, tv_weight=1.0, pair=NoisePair((0.02, 0.05)), temporal_weight=100.0, temporal_ramp=(0, 0),
+        style_weight=10.0, tv_weight=10.0, pair=NoisePair((0.02, 0.05)), temporal_weight=100.0, temporal_ramp=(0, 0),
         max_steps=30, learning_rate=3e-3, tail=0.4, clip_norm=10.0,
     )  # fmt: skip
     content = to_tensor(paint("clouds", 64))[None]
@@ -360,9 +364,23 @@ def test_settings_out_of_range_fail_before_anything_is_loaded(override):
 
 
 def test_missing_photos_fail_before_the_loss_network_is_loaded(tmp_path):
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(ConfigError, match="no folder"):
         train.train(settings(f"run={tmp_path}/run", f"data.root={tmp_path}/no", "vgg=/nonexistent"))
     assert not (tmp_path / "run").exists()
+
+
+def test_more_than_one_bad_file_in_a_hundred_fails_unless_allowed(photo_folder, tmp_path, capsys):
+    for path in photo_folder.iterdir():
+        shutil.copy(path, tmp_path)
+    (tmp_path / "page.jpg").write_text("<html>")
+    data = settings(f"data.root={tmp_path}")["data"]
+    with pytest.raises(
+        ConfigError, match=r"1 of 13 files.*page\.jpg \(not a picture\).*data\.max_bad=0\.08"
+    ) as failure:
+        train.content_paths(data, first=True)
+    assert failure.value.exit_status == 2
+    assert len(train.content_paths({**data, "max_bad": 0.08}, first=True)) == 12
+    assert "skipped 1 files" in capsys.readouterr().err
 
 
 def test_own_picture_names_the_style_and_is_scaled(photo_folder):
@@ -372,10 +390,10 @@ def test_own_picture_names_the_style_and_is_scaled(photo_folder):
     assert picture.shape == (64, 85, 3)
 
 
-def run_train(*arguments, **kwargs):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+def run_train(*arguments, script=ROOT / "train.py", **kwargs):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, str(script), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment, **kwargs,
     )  # fmt: skip
 
@@ -449,3 +467,262 @@ def test_resume_with_other_settings_fails(tmp_path):
     before = load_training_checkpoint(tmp_path / "last.ckpt")["recipe"]
     with pytest.raises(ConfigError, match="another seed"):
         train.same_run(before, {"seed": 2}, tmp_path / "last.ckpt")
+
+
+@pytest.fixture(scope="module")
+def tiny_weights(tiny_vgg, tmp_path_factory):
+    """The tiny loss network as a file that `vgg=` takes."""
+    weights, position = {}, 0
+    for step in PLAN:
+        if step != "pool":
+            for kind in ("weight", "bias"):
+                weights[f"features.{position}.{kind}"] = tiny_vgg.get_buffer(f"conv{step[0]}_{kind}").clone()
+        position += 1 if step == "pool" else 2
+    weights["features.0.weight"] *= FIRST_LAYER_NORM / weights["features.0.weight"].norm()
+    path = tmp_path_factory.mktemp("weights") / "vgg.safetensors"
+    save_file(weights, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_weights, photo_folder):
+    """Settings of a run of 8 steps that takes seconds."""
+    return [
+        *SMALL, "style=picasso", f"data.root={photo_folder}", f"vgg={tiny_weights}", "logger=none",
+        "temporal=noise", "trainer.max_steps=8", "trainer.validate_every=4", "trainer.save_every=1", "trainer.batch_size=2",
+    ]  # fmt: skip
+
+
+def command(monkeypatch, *arguments):
+    """Runs the command in this process, on one thread as `run_train` does, and returns its exit status."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    torch.set_num_threads(1)
+    try:
+        cli.main(train.train, "train", "", train.PATHS)
+    except SystemExit as end:
+        return end.code
+    finally:
+        torch.set_num_threads(threads)
+        signal.signal(signal.SIGTERM, handler)
+    return 0
+
+
+def weights(folder):
+    return load_training_checkpoint(folder / "last.ckpt")["state_dict"]
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """The folder of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patched:
+        assert command(patched, *tiny, f"run={folder}") == 0
+    return folder
+
+
+def at_step(monkeypatch, step, action):
+    """Has `action` happen in a training step, before anything is computed."""
+    original = StyleTransfer.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == step:
+            action()
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(StyleTransfer, "training_step", training_step)
+
+
+def test_kill_9_then_resume_equals_an_uninterrupted_run_bit_for_bit(tiny, whole, tmp_path, monkeypatch):
+    process, last = run_train(*tiny, f"run={tmp_path}/run", cwd=tmp_path), tmp_path / "run" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert 1 <= load_training_checkpoint(last)["global_step"] < 8
+    assert command(monkeypatch, *tiny, f"run={tmp_path}/run", "resume=auto") == 0
+    assert load_training_checkpoint(last)["global_step"] == 8
+    assert same(weights(tmp_path / "run"), weights(whole))
+    assert not list((tmp_path / "run").glob(".fastnst-*"))
+
+
+def fail():
+    raise RuntimeError("boom")
+
+
+def test_exception_saves_and_a_resume_equals_an_uninterrupted_run(tiny, whole, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as broken:
+        at_step(broken, 3, fail)
+        with pytest.raises(RuntimeError, match="boom"):  # Python exits with 1 and shows where: this is our mistake
+            command(broken, *tiny, f"run={tmp_path}/run", "trainer.save_every=100")
+    assert "saved step 3" in capsys.readouterr().err
+    assert load_training_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 3
+    assert command(monkeypatch, *tiny, f"run={tmp_path}/run", "trainer.save_every=100", "resume=auto") == 0
+    assert same(weights(tmp_path / "run"), weights(whole))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_finishes_the_step_saves_and_tells_by_the_status(number, status, tiny, tmp_path, monkeypatch, capsys):
+    at_step(monkeypatch, 5, lambda: signal.raise_signal(number))
+    assert command(monkeypatch, *tiny, f"run={tmp_path}/run", "trainer.save_every=100") == status
+    assert load_training_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 6
+    assert not (tmp_path / "run" / "picasso.ckpt").exists()
+    assert "resume=auto" in capsys.readouterr().err
+
+
+def test_divergence_is_status_7_and_the_last_checkpoint_stays_finite(tiny, tmp_path, monkeypatch, capsys):
+    assert command(monkeypatch, *tiny, f"run={tmp_path}/run", "trainer.learning_rate=1e30") == 7
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
+    last = tmp_path / "run" / "last.ckpt"
+    assert not last.exists() or all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+    assert not (tmp_path / "run" / "picasso.ckpt").exists()
+
+
+def limit_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+
+def test_saves_that_fail_do_not_stop_training_but_a_failed_last_one_is_status_4(tiny, tmp_path):
+    """Files of over 100 kB cannot be written, as on a full disk."""
+    (tmp_path / "run").mkdir()
+    process = run_train(*tiny, f"run={tmp_path}/run", "trainer.max_steps=2", cwd=tmp_path, preexec_fn=limit_files)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 4, errors
+    assert errors.count("last.ckpt") == 3
+    assert errors.count("training goes on") >= 2
+    assert errors.strip().splitlines()[-1].startswith("error: cannot write")
+    assert "Traceback" not in errors
+    assert output == ""
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not [name for name in names if name.startswith(".fastnst") or name.endswith(".ckpt")]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 600 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("only root mounts a disk; test_failed_save_leaves_the_old_checkpoint asks the same")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_full_disk_leaves_the_old_checkpoint(small_disk):
+    io = AtomicCheckpointIO()
+    io.save_checkpoint({"recipe": {}, "x": torch.ones(50_000)}, small_disk / "last.ckpt")
+    with pytest.raises(OutputError, match="cannot write"):
+        io.save_checkpoint({"recipe": {}, "x": torch.zeros(200_000)}, small_disk / "last.ckpt")
+    assert torch.equal(io.load_checkpoint(small_disk / "last.ckpt")["x"], torch.ones(50_000))
+    assert [path.name for path in small_disk.iterdir()] == ["last.ckpt"]
+
+
+KILLS = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+import train
+from fastnst.callbacks import AtomicCheckpointIO, load_training_checkpoint
+from fastnst.checkpoint import load_checkpoint, save_checkpoint
+from fastnst.net import StylizationNet
+
+torch.set_num_threads(1)
+folder, io, net = Path(sys.argv[1]), AtomicCheckpointIO(), StylizationNet((4, 6, 8), residual_blocks=1)
+
+
+def save(step):
+    io.save_checkpoint({"recipe": {}, "step": step, "x": torch.full((500_000,), float(step))}, folder / "last.ckpt")
+    save_checkpoint(folder / "net.ckpt", net, "s", {"step": step})
+
+
+moments, step, used, halves = random.Random(0), 0, 0, 0
+save(0)
+for kill in range(30):
+    train.prepare(folder, anew=False)
+    assert sorted(os.listdir(folder)) == ["last.ckpt", "net.ckpt"]
+    child = os.fork()
+    if not child:
+        while True:
+            step += 1
+            save(step)
+    time.sleep(moments.uniform(0, 0.15))
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    last, made = load_training_checkpoint(folder / "last.ckpt"), load_checkpoint(folder / "net.ckpt").recipe["step"]
+    assert last["step"] >= step and made >= used
+    assert (last["x"] == last["step"]).all()
+    rubbish = [name for name in os.listdir(folder) if name not in ("last.ckpt", "net.ckpt")]
+    assert len(rubbish) <= 1
+    halves += len(rubbish)
+    step, used = last["step"], made
+print(step, halves)
+"""
+
+
+def test_30_kills_of_a_process_that_saves_always_leave_whole_checkpoints(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLS, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    saved, halves = map(int, done.stdout.split())
+    assert saved > 10  # the process did save between the kills
+    assert halves > 0  # and some kills did come in the middle of a save
+
+
+def test_two_processes_give_the_losses_of_one(tiny, whole, tmp_path):
+    process = run_train(*tiny, f"run={tmp_path}/run", "trainer.devices=2", cwd=tmp_path)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert output.count("the finished net") == 1
+    one, two = (
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (whole, tmp_path / "run")
+    )
+    assert any("train/style_loss" in line for line in one)
+    assert [line.keys() for line in two] == [line.keys() for line in one]
+    for line, other in zip(one, two, strict=True):
+        assert other == pytest.approx(line, rel=1e-3, abs=1e-5)
+
+
+CRASH = """
+import os, sys
+import train
+from fastnst import cli
+from fastnst.module import StyleTransfer
+
+original = StyleTransfer.training_step
+
+
+def training_step(self, batch, batch_idx):
+    if self.global_step == 2 and os.environ.get("LOCAL_RANK") == "1":
+        raise RuntimeError("boom")
+    return original(self, batch, batch_idx)
+
+
+StyleTransfer.training_step = training_step
+cli.main(train.train, "train", "", train.PATHS)
+"""
+
+
+def test_crash_of_one_process_ends_the_job_with_its_error(tiny, tmp_path):
+    (tmp_path / "crash.py").write_text(CRASH)
+    process = run_train(
+        *tiny, f"run={tmp_path}/run", "trainer.devices=2", script=tmp_path / "crash.py", cwd=tmp_path,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        _, errors = process.communicate(timeout=90)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode not in (0, None)
+    assert "error: device 1 stopped: RuntimeError: boom" in errors.splitlines()
+    assert "Traceback" not in errors
+    assert load_training_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 2
