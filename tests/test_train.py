@@ -678,8 +678,8 @@ def test_30_kills_of_a_process_that_saves_always_leave_whole_checkpoints(tmp_pat
 
 
 def test_two_processes_give_the_losses_of_one(tiny, tmp_path, monkeypatch):
-    """Two small steps: Adam enlarges float noise from step to step, as in every training."""
-    short = [*tiny, "trainer.max_steps=2", "trainer.validate_every=1", "trainer.learning_rate=1e-4"]
+    """Of three steps: Adam enlarges float noise from step to step, as in every training."""
+    short = [*tiny, "trainer.max_steps=3", "trainer.validate_every=1"]
     process = run_train(*short, f"run={tmp_path}/two", "trainer.devices=2", cwd=tmp_path)
     assert command(monkeypatch, *short, f"run={tmp_path}/one") == 0
     output, errors = process.communicate(timeout=120)
@@ -695,7 +695,7 @@ def test_two_processes_give_the_losses_of_one(tiny, tmp_path, monkeypatch):
         for folder in ("one", "two")
     )
     assert {"train/loss", "train/style_loss", "val/temporal_loss"} <= {name for _, name in one}
-    assert two == pytest.approx(one, rel=1e-3)
+    assert two == pytest.approx(one, rel=1e-3, abs=2e-5)
 
 
 CRASH = """
