@@ -74,7 +74,7 @@ class VideoReader:
         batch: frames per `Frames`; the last one may have fewer.
         max_side: the frames are made smaller, in proportion and to even sizes, if their longer side exceeds this
             (pixels). None keeps the size.
-        strict: raise at the first damage instead of going on.
+        strict: raise at the first damage, or change of the frame size, instead of going on.
         background: what transparent frames are laid on: a colour's name, or "#rrggbb".
 
     Attributes:
@@ -257,6 +257,10 @@ class VideoReader:
     def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """Returns the frame as (height, width, 3) uint8, scaled and upright."""
         if (frame.width, frame.height) != self._decoded_size:
+            if self.strict:
+                raise InputError(
+                    f"'{self.path}' changes its frame size to {frame.width}x{frame.height}; try strict=false"
+                )
             self._notice(f"the frame size changes to {frame.width}x{frame.height}; resized to the first size")
         if frame.interlaced_frame:
             self._notice("interlaced video: the fields are stylized as they are, not deinterlaced")

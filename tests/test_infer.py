@@ -435,7 +435,8 @@ def test_killed_twice_and_resumed_equals_an_uninterrupted_run(tmp_path: Path, ch
     source = clip(tmp_path / "in.mp4", "-preset", "ultrafast", seconds=8)
     settings = ("video=in.mp4", f"ckpt={checkpoint}", "codec=ffv1", "resume=true")
     whole = run(tmp_path, *settings, "out=whole.mkv")  # nothing to resume: it just runs
-    assert (whole.returncode, whole.stderr) == (0, "")
+    assert whole.returncode == 0, whole.stderr
+    assert "note" not in whole.stderr
     size = (tmp_path / "whole.mkv").stat().st_size
     for share in (0.45, 0.75):
         process = start(tmp_path, *settings, "out=out.mkv")
@@ -445,7 +446,7 @@ def test_killed_twice_and_resumed_equals_an_uninterrupted_run(tmp_path: Path, ch
         assert not (tmp_path / "out.mkv").exists()
     done = run(tmp_path, *settings, "out=out.mkv")
     assert done.returncode == 0, done.stderr
-    going_on = re.fullmatch(r"note: going on after (\d+) frames that 'out.part.mkv' holds\n", done.stderr)
+    going_on = re.search(r"note: going on after (\d+) frames that 'out.part.mkv' holds\n", done.stderr)
     assert going_on
     assert 50 <= int(going_on[1]) <= 150
     assert names(tmp_path) == ["in.mp4", "out.mkv", "whole.mkv"]

@@ -344,6 +344,9 @@ def test_size_change_on_the_way_is_resized_and_said(tmp_path: Path, caplog: pyte
     copy(tmp_path / "in.ts", tmp_path / "out.mp4")
     assert read(tmp_path / "out.mp4").shape == (50, 96, 128, 3)
     assert "size changes to 96x128" in caplog.text
+    with pytest.raises(InputError, match="changes its frame size to 96x128; try strict=false"):
+        copy(tmp_path / "in.ts", tmp_path / "strict.mp4", strict=True)
+    assert not (tmp_path / "strict.mp4").exists()
 
 
 def test_interlaced_video_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
