@@ -28,7 +28,7 @@ from fastnst.video import VideoReader, VideoWriter, scaled_size
 log = logging.getLogger(__name__)
 
 BATCH = {"cuda": 4}  # frames per pass; 1 on other devices, where more frames take more memory but no less time
-PIXELS = 2**21  # per pass, if a GPU's memory does not set the limit: 1920x1080 goes through whole, in under 2 GB
+PIXELS = 2**21  # per pass, if a GPU's memory does not set the limit: 1920x1080 goes through whole
 BYTES = 2000  # of a GPU per pixel of a pass, for the larger net in half precision, with room to spare
 SMALLER = 4  # by which the tiles shrink where memory runs out
 WARM_UP = 250  # frames that the net sees again before those that a resumed render adds; 0.98**250 is under 1 %
