@@ -77,7 +77,7 @@ def to_uint8(picture: Float[Tensor, "*batch channels height width"]) -> UInt8[Te
     >>> to_uint8(torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0]).view(1, 1, 5)).flatten().tolist()
     [0, 0, 128, 255, 255]
     """
-    return (picture.float() * 255).round().clamp(0, 255).to(torch.uint8)
+    return (picture.float() * 255).round_().clamp_(0, 255).to(torch.uint8)  # in place: an 8K frame is 0.4 GB in float32
 
 
 def to_tensor(image: Image.Image | np.ndarray) -> Float[Tensor, "3 height width"]:

@@ -206,8 +206,8 @@ def reflected_conv(in_channels: int, out_channels: int, kernel_size: int, stride
 
 def padded(content: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 new_height new_width"]:
     """Returns the pictures with their last row and column repeated until the net can work on them."""
-    height, width = content.shape[-2:]
-    return F.pad(content, (0, missing(width), 0, missing(height)), mode="replicate")
+    right, below = missing(content.shape[-1]), missing(content.shape[-2])
+    return F.pad(content, (0, right, 0, below), mode="replicate") if right or below else content
 
 
 def missing(size: int) -> int:
