@@ -22,7 +22,8 @@ class Tiled(nn.Module):
 
     Args:
         net: the net. Only a `StylizationNet` is tiled; another is called as it is.
-        max_pixels: pixels that go through the net at once, about; a tile has at least four rows of its own.
+        max_pixels: pixels that go through the net at once, about. A tile has half as many, as what is held of the
+            frame takes memory too, and at least four rows of its own.
     """
 
     def __init__(self, net: nn.Module, max_pixels: int) -> None:
@@ -39,7 +40,7 @@ class Tiled(nn.Module):
             return self.net(content, choose)
         if len(content) > 1:
             return torch.cat([self(each, choose) for each in content.split(1)])
-        return stylize_tiled(self.net, content, self.max_pixels, choose)
+        return stylize_tiled(self.net, content, self.max_pixels // 2, choose)
 
 
 class TiledNorm:
