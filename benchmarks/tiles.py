@@ -1,8 +1,8 @@
 """What tiles cost, and what they change: PYTHONPATH=. python benchmarks/tiles.py picasso frame.jpg 1920x1080.
 
 Prints, for each size (several are divided by commas; none is ""), how far the tiled result is from the untiled one in
-grey levels, and processor time; then, for 3840x2160 and 7680x4320, the peak memory of a process that loads, stylizes and saves such
-a picture with the defaults of `infer.py`.
+grey levels, and processor time; then, for 3840x2160 and 7680x4320, the peak memory of a process that loads, stylizes
+and saves such a picture with the defaults of `infer.py`.
 """
 
 from __future__ import annotations
