@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LIVE = re.compile(r"-|\d+|\w+://.*")  # a pipe, a camera's number, an address
 
+PATHS = ("video", "out", "ckpt", "background")
+
 USAGE = """
 python infer.py video=in.mp4 ckpt=checkpoints/picasso.ckpt
 
@@ -138,4 +140,4 @@ def stop_once(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    main(infer, config="infer", usage=USAGE, paths={"video", "out", "ckpt", "background"})
+    main(infer, config="infer", usage=USAGE, paths=PATHS)

@@ -1,5 +1,7 @@
 """Fixtures that several test files share."""
 
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fastnst import cli
 from fastnst.vgg import PLAN, VGGFeatures
 
 ROOT = Path(__file__).parent.parent
@@ -15,6 +18,25 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(autouse=True)
 def deterministic() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Runs a command in this process; returns exit status, stdout and stderr."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(command, config: str, usage: str, paths, *arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [config, *map(str, arguments)])
+        status = 0
+        try:
+            cli.main(command, config, usage, paths)
+        except SystemExit as leaving:
+            status = int(leaving.code or 0)
+        return status, *capsys.readouterr()
+
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ import hashlib
 import json
 import math
 import shutil
-import signal
 import subprocess
 import sys
 import weakref
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from fastnst import cli, evaluate, judge, metrics, report
+from fastnst import evaluate, judge, metrics, report
 from fastnst.checkpoint import save_checkpoint
 from fastnst.errors import InputError
 from fastnst.flow import dis_flow, occlusion_mask
@@ -206,23 +206,10 @@ def checkpoint(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tiny_vgg):
+def command(in_process, monkeypatch, tiny_vgg):
     """Runs the command in this process with a tiny loss network; returns exit status, stdout and stderr."""
     monkeypatch.setattr(evaluate, "load_vgg", lambda source: tiny_vgg)
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main(evaluate.evaluate, config="evaluate", usage=evaluate.USAGE, paths=evaluate.PATHS)
-        except SystemExit as leaving:
-            status = int(leaving.code or 0)
-        return status, *capsys.readouterr()
-
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return partial(in_process, evaluate.evaluate, "evaluate", evaluate.USAGE, evaluate.PATHS)
 
 
 def results(folder: Path) -> dict[tuple[str, str], dict]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from media import clip, decoded, silent, times, tracks
 from PIL import Image
 
 import infer
-from fastnst import cli
 from fastnst.checkpoint import save_checkpoint
 from fastnst.net import StylizationNet
 from fastnst.video import VideoWriter
@@ -63,22 +63,9 @@ def fails(done: subprocess.CompletedProcess, status: int, words: str) -> None:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+def command(in_process):
     """Runs the command in this process; returns exit status, stdout and stderr."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run_here(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["infer.py", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main(infer.infer, config="infer", usage=infer.USAGE, paths={"video", "out", "ckpt", "background"})
-        except SystemExit as leaving:
-            status = int(leaving.code or 0)
-        return status, *capsys.readouterr()
-
-    yield run_here
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return partial(in_process, infer.infer, "infer", infer.USAGE, infer.PATHS)
 
 
 def test_a_video_is_stylized_beside_itself_and_nothing_else_appears(tmp_path: Path, checkpoint: Path):
