@@ -194,7 +194,7 @@ def style_picture(style: dict[str, Any]) -> tuple[str, Any]:
     """Returns the style's name and its picture, (height, width, 3) uint8: the user's image, or a drawn one."""
     import numpy as np
 
-    from fastnst.images import load_image
+    from fastnst.images import load_image, with_shorter_side
     from fastnst.paintings import paint
 
     size = style["size"]
@@ -202,9 +202,7 @@ def style_picture(style: dict[str, Any]) -> tuple[str, Any]:
         raise ConfigError(f"style.size={size} must be between 64 and 4096 pixels")
     if not style["image"]:
         return style["name"], paint(style["name"], size, style["seed"])
-    image = load_image(style["image"])
-    scale = size / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), reducing_gap=3)
+    image = with_shorter_side(load_image(style["image"]), size)
     return plain_name(Path(style["image"]).stem), np.asarray(image)
 
 

@@ -20,7 +20,7 @@ from fastnst import cli
 from fastnst.checkpoint import Checkpoint, load_checkpoint
 from fastnst.containers import FORMATS
 from fastnst.errors import ConfigError, InputError, OutputError
-from fastnst.images import load_image, save_image, to_tensor
+from fastnst.images import load_image, save_image, to_tensor, with_shorter_side
 from fastnst.judge import ClipFile, Grams, Painter, evaluate_clip, file_painter, net_painter, style_grams
 from fastnst.paintings import PAINTINGS, paint
 from fastnst.progress import ProgressBar
@@ -215,9 +215,7 @@ def style_picture(checkpoint: Checkpoint | None, settings: dict[str, Any]) -> np
     if given in PAINTINGS:
         return paint(given, size)
     if given:
-        image = load_image(Path(given).expanduser())
-        scale = size / min(image.size)
-        return np.asarray(image.resize((round(image.width * scale), round(image.height * scale)), reducing_gap=3))
+        return np.asarray(with_shorter_side(load_image(Path(given).expanduser()), size))
     if checkpoint is None or checkpoint.style not in PAINTINGS:
         return None
     picture = paint(checkpoint.style, trained)

@@ -66,6 +66,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def with_shorter_side(image: Image.Image, size: int) -> Image.Image:
+    """Returns the picture scaled so that its shorter side has `size` pixels.
+
+    >>> with_shorter_side(Image.new("RGB", (60, 30)), 10).size
+    (20, 10)
+    """
+    scale = size / min(image.size)
+    return image.resize((round(image.width * scale), round(image.height * scale)), reducing_gap=3)
+
+
 def to_float(pixels: UInt8[Tensor, "*batch channels height width"]) -> Float[Tensor, "*batch channels height width"]:
     """Returns 0-255 as [0, 1] float32; `pixels` stay as they are."""
     return pixels.to(torch.float32) / 255
