@@ -16,10 +16,6 @@ CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
 )  # in a wheel, in the repository
 
-GROUPS = {
-    folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
-}
-
 
 def main(command: Callable[[dict[str, Any]], None], config: str, usage: str, paths: Collection[str]) -> None:
     """Runs `command` with the settings of `conf/<config>.yaml` and the overrides of the command line, and exits.
@@ -60,16 +56,18 @@ def settings(config: str, overrides: list[str]) -> dict[str, Any]:
 
     if flags := [argument for argument in overrides if argument.startswith("-")]:
         raise ConfigError(f"unknown flag '{flags[0]}'; settings are written name=value, --help lists them")
+    folders = [path for path in CONF.iterdir() if path.is_dir()]
+    groups = {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
     for argument in overrides:
         name, _, value = argument.partition("=")
         if argument.startswith(("+", "~", "hydra")):
             raise ConfigError(f"'{argument}': there are no other settings than those that --help lists; name=value")
-        if name in GROUPS and not re.fullmatch(r"[\w-]+", value):  # a path would read a stranger's file
-            raise ConfigError(f"'{argument}' should be one of {', '.join(GROUPS[name])}")
+        if name in groups and not re.fullmatch(r"[\w-]+", value):  # a path would read a stranger's file
+            raise ConfigError(f"'{argument}' should be one of {', '.join(groups[name])}")
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose(config, overrides)
-            defaults = compose(config, [text for text in overrides if text.partition("=")[0] in GROUPS])
+            defaults = compose(config, [text for text in overrides if text.partition("=")[0] in groups])
         check_types(OmegaConf.to_container(defaults, resolve=True), OmegaConf.to_container(composed, resolve=True))
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:

@@ -238,10 +238,15 @@ def reactions(stylize: Stylize | None, frame: Tensor) -> Numbers:
     found = {}
     if stylize is None:
         return found
+    stylized = stylize(frame)
+
+    def known(images: Tensor) -> Tensor:  # each metric asks for the frame itself again
+        return stylized if images is frame else stylize(images)
+
     for sigma in SIGMAS:
-        gain = metrics.noise_gain(stylize, frame, sigma / 255, torch.Generator().manual_seed(0))
+        gain = metrics.noise_gain(known, frame, sigma / 255, torch.Generator().manual_seed(0))
         found[f"noise_gain_{sigma}"] = gain.item()
-    for motion, (error, floor) in metrics.motion_error(stylize, frame).items():
+    for motion, (error, floor) in metrics.motion_error(known, frame).items():
         found |= {f"motion_error_{motion}": error.item(), f"motion_floor_{motion}": floor.item()}
     return found
 

@@ -148,7 +148,7 @@ class StyleTransfer(pl.LightningModule):
         if following is None:
             return self.net(content)
         both = torch.cat([content, following.content_next])
-        return self.net(both, shared) if self.shared_statistics else self.net(both)
+        return self.net(both, shared if self.shared_statistics else None)
 
     def following(self, batch: dict[str, Any]) -> NextFrame | None:
         """Returns the frames that follow the batch's, or None without temporal loss."""
