@@ -78,14 +78,16 @@ def temporal_loss(
 ) -> Float[Tensor, ""]:
     """Mean squared intensity change between two aligned stylized frames, over the pixels where nothing should change.
 
+    It is taken for each picture, and then over the pictures: so processes that share a batch get its loss together.
+
     Args:
         stylized: the earlier frame, in [0, 1], warped onto the later one if anything moves.
         stylized_next: the later frame.
-        mask: 1 where the two can be compared, 0 elsewhere. If it is 0 everywhere the loss is 0.
+        mask: 1 where the two can be compared, 0 elsewhere. A picture without any such pixel counts as unchanged.
 
     Source: noise pairs after Rainy and de Berker 2018, "Stabilizing neural style-transfer for video" (Element AI);
     warped pairs after Ruder et al. 2018, arXiv:1708.04538.
     Differs: the mean is over unmasked pixels, so that a small overlap does not look like a small error.
     """
     change = (stylized_next.float() - stylized.float()).square().mean(1, keepdim=True)
-    return (change * mask).sum() / mask.sum().clamp(min=1)
+    return ((change * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp(min=1)).mean()

@@ -81,6 +81,14 @@ def test_temporal_loss_is_the_mean_over_unmasked_pixels():
     assert temporal_loss(frame, after, mask).item() == pytest.approx(0.25)
 
 
+def test_temporal_loss_of_a_batch_is_the_mean_of_its_parts():
+    frames, after = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    mask = torch.ones(2, 1, 4, 4)
+    mask[1, :, 1:] = 0
+    parts = [temporal_loss(frames[i : i + 1], after[i : i + 1], mask[i : i + 1]).item() for i in range(2)]
+    assert temporal_loss(frames, after, mask).item() == pytest.approx(sum(parts) / 2, rel=1e-5)
+
+
 def test_temporal_loss_of_nothing_comparable_is_0_and_has_a_gradient():
     frame = torch.rand(1, 3, 4, 4, requires_grad=True)
     loss = temporal_loss(frame, torch.rand(1, 3, 4, 4), torch.zeros(1, 1, 4, 4))

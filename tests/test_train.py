@@ -678,8 +678,8 @@ def test_30_kills_of_a_process_that_saves_always_leave_whole_checkpoints(tmp_pat
 
 
 def test_two_processes_give_the_losses_of_one(tiny, tmp_path, monkeypatch):
-    """Of three steps: Adam enlarges float noise from step to step, as in every training."""
-    short = [*tiny, "trainer.max_steps=3", "trainer.validate_every=1"]
+    """Of three steps: exactly until the first update, of which Adam enlarges float noise, as in every training."""
+    short = [*tiny, "temporal=motion", "trainer.max_steps=3", "trainer.validate_every=1"]
     process = run_train(*short, f"run={tmp_path}/two", "trainer.devices=2", cwd=tmp_path)
     assert command(monkeypatch, *short, f"run={tmp_path}/one") == 0
     output, errors = process.communicate(timeout=120)
@@ -695,7 +695,10 @@ def test_two_processes_give_the_losses_of_one(tiny, tmp_path, monkeypatch):
         for folder in ("one", "two")
     )
     assert {"train/loss", "train/style_loss", "val/temporal_loss"} <= {name for _, name in one}
-    assert two == pytest.approx(one, rel=1e-3, abs=2e-5)
+    assert two == pytest.approx(one, rel=1e-2, abs=2e-5)
+    first = {key: value for key, value in one.items() if key[0] == 0}
+    assert len(first) == 4
+    assert {key: two[key] for key in first} == pytest.approx(first, rel=1e-5)
 
 
 CRASH = """
