@@ -98,7 +98,7 @@ def train(settings: dict[str, Any]) -> None:
         to_tensor(picture),
         pair=make_pair(settings["temporal"]),
         **{f"temporal_{key}": settings["temporal"][key] for key in ("weight", "balance", "ramp")},
-        **{key: settings["temporal"][key] for key in ("shared_statistics", "luminance")},
+        **{key: settings["temporal"][key] for key in ("shared_statistics", "feature_weight", "luminance")},
         **settings["loss"],
         **{key: setup[key] for key in ("max_steps", "learning_rate", "tail", "clip_norm")},
     )

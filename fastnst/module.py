@@ -8,15 +8,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastnst.errors import ConfigError, Diverged
 from fastnst.flow import warp
 from fastnst.frames import NextFrame, Pair, next_frames
 from fastnst.images import luma
 from fastnst.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
-from fastnst.net import Statistics, StylizationNet
+from fastnst.net import STRIDE, Statistics, StylizationNet
 from fastnst.vgg import VGGFeatures
 
 PATIENCE = 3  # skipped steps in a row that end the run
@@ -45,6 +46,8 @@ class StyleTransfer(pl.LightningModule):
             weight then starts from `temporal_weight` and follows slowly, so that one setting serves every style.
         shared_statistics: normalise each next frame with the statistics of its picture, as inference with `norm=shot`
             does, so that training knows of that lever.
+        feature_weight: weight, within the temporal loss, of the squared change of the encoder's features as a share of
+            their own square (ReCoNet's feature-map-level loss; there a squared distance, not a share).
         luminance: let the painting follow changes of the input's light (ReCoNet's luminance warping, arXiv:1807.01197).
         temporal_ramp: (start, end) of the ramp, as fractions of the run, so that the style comes first.
         max_steps: length of the run.
@@ -71,6 +74,7 @@ class StyleTransfer(pl.LightningModule):
         temporal_weight: float,
         temporal_balance: float | None = None,
         shared_statistics: bool = False,
+        feature_weight: float = 0.0,
         luminance: bool = False,
         temporal_ramp: tuple[float, float],
         max_steps: int,
@@ -87,10 +91,16 @@ class StyleTransfer(pl.LightningModule):
         }
         if negative := [name for name, weight in self.weights.items() if weight < 0]:
             raise ConfigError(f"the weight of the {negative[0]} is {self.weights[negative[0]]}, it must be 0 or above")
-        if temporal_weight < 0 or (temporal_balance or 0) < 0:
-            raise ConfigError(f"temporal.weight={temporal_weight}, temporal.balance={temporal_balance}: 0 or above")
+        if min(temporal_weight, temporal_balance or 0, feature_weight) < 0:
+            raise ConfigError(
+                f"temporal.weight={temporal_weight}, temporal.balance={temporal_balance}, "
+                f"temporal.feature_weight={feature_weight}: 0 or above"
+            )
         self.balance, self.luminance, self.shared_statistics = temporal_balance, luminance, shared_statistics
         self.net, self.vgg, self.pair = net, vgg, pair
+        self.feature_weight, self.encoded = feature_weight, torch.empty(0)
+        if feature_weight:
+            net.encoder[-1].register_forward_hook(self.keep_encoded)
         self.content_layer, self.style_layers = content_layer, tuple(style_layers)
         self.temporal_ramp = temporal_ramp
         self.max_steps, self.learning_rate, self.tail, self.clip_norm = max_steps, learning_rate, tail, clip_norm
@@ -139,7 +149,24 @@ class StyleTransfer(pl.LightningModule):
             if self.luminance:
                 before = before + luma(following.content_next) - luma(light)
             losses["temporal_loss"] = temporal_loss(before, after[0], following.mask)
+            if self.feature_weight:
+                losses["temporal_loss"] = losses["temporal_loss"] + self.feature_weight * self.feature_loss(following)
         return losses
+
+    def keep_encoded(self, encoder: nn.Module, received: tuple[Any, ...], features: Any) -> None:
+        """Keeps what the encoder makes of the pictures and their next frames."""
+        self.encoded = features
+
+    def feature_loss(self, following: NextFrame) -> Float[Tensor, ""]:
+        """Returns the temporal loss of the encoder's features, as a share of their mean square.
+
+        Source: Gao et al. 2018 (ReCoNet), arXiv:1807.01197, equation 4.
+        """
+        before, after = self.encoded.float().chunk(2)
+        if following.flow is not None:
+            before = warp(before, F.avg_pool2d(following.flow, STRIDE) / STRIDE)
+        comparable = 1 - F.max_pool2d(1 - following.mask, STRIDE)
+        return temporal_loss(before, after, comparable) / before.detach().square().mean().clamp(min=1e-6)
 
     def paint(
         self, content: Float[Tensor, "batch 3 height width"], following: NextFrame | None

@@ -211,6 +211,31 @@ def test_shared_statistics_normalise_the_next_frame_with_those_of_its_picture(ti
             torch.testing.assert_close(module.net(after[None], given(own))[0], expected, rtol=0, atol=1e-5)
 
 
+def test_feature_weight_adds_the_change_of_the_encoder_along_the_flow(tiny_vgg):
+    plain, module = make_module(tiny_vgg), make_module(tiny_vgg, feature_weight=2.0)
+    module.net.load_state_dict(plain.net.state_dict())
+    content = torch.rand(2, 3, 64, 64)
+    moved = torch.roll(content, -4, dims=3)  # one position of the features
+    mask = torch.ones(2, 1, 64, 64)
+    mask[..., :12] = mask[..., -16:] = 0  # where the padding, and what came in, is felt
+    flow = torch.zeros(2, 2, 64, 64)
+    flow[:, 0] = 4
+
+    def temporal(of, after, flow):
+        following = NextFrame(after, flow, mask)
+        return of.losses(content, following, of.paint(content, following))["temporal_loss"]
+
+    change, own = ((temporal(each, moved, None)).item() for each in (module, plain))
+    before, after = module.encoded.detach().chunk(2)
+    inner = slice(3, 12)
+    squares = (after - before)[..., inner].square().mean() / before.square().mean()
+    assert change - own == pytest.approx(2 * squares.item(), rel=1e-4)
+    along = (temporal(module, moved, flow) - temporal(plain, moved, flow)).item()
+    assert 0 <= along < 0.02 * (change - own)
+    with pytest.raises(ConfigError, match="feature_weight=-1"):
+        make_module(tiny_vgg, feature_weight=-1)
+
+
 def test_learning_rate_is_constant_then_falls_to_a_hundredth(tiny_vgg):
     factor = make_module(tiny_vgg, max_steps=100).configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
     assert [factor(step) for step in (0, 59)] == [1, 1]
