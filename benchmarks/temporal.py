@@ -3,8 +3,9 @@
     PYTHONPATH=. python benchmarks/temporal.py PHOTOS VIDEOS --out runs/temporal --steps 600 --size 128
 
 First the `ARMS`, which differ in the temporal loss alone: same net, seed, steps and style. Then, for the best of them:
-the `VARIANTS`, a second style beside its own `none`, and a strong temporal weight with the style weight moved until the
-style loss is that of `none` within `MATCH`. Everything is judged under norm=frame and norm=shot.
+the `VARIANTS`, a second style beside its own `none`, a strong temporal weight with the style weight moved until the
+style loss is that of `none` within `MATCH`, what was `TRIED` on top of that, and a `LONG` training beside a `none` as
+long. Everything is judged under norm=frame and norm=shot.
 
 An arm is a run of train.py in a folder of its own. Stop it whenever you like: the same command goes on where it was,
 and does nothing over. Arms that this version cannot train yet are listed as not built. Results: results.json, table.md
@@ -59,6 +60,21 @@ PLAIN = ("none", "none-clips")
 SHARED = {"loss.style_weight": "5", "temporal.weight": "50"}  # of every arm that says nothing else
 STRONG = ["temporal.weight=600"]  # of the arms whose style loss is matched
 FIRST_TRIAL, MATCH, TRIALS = 10.0, 0.05, 3
+WIDE = [f"temporal.motion.{key}" for key in ("shift=12", "degrees=3", "zoom=0.06", "wave=1.5")]
+TRIED = {  # on top of the first of those
+    "light": ["temporal.motion.gain=0.03", "temporal.motion.brightness=0.01"],  # smaller changes of light
+    "noise": ["temporal.sigma=[0.02,0.1]"],  # twice the noise
+    "wide": WIDE,
+    "feature": ["temporal.feature_weight=0.005"],
+    "antialias": ["net.antialias=true"],
+    "lowrate": ["trainer.tail=0.8"],  # the learning rate falls during four fifths of the run, not two
+    "rate25": ["trainer.learning_rate=2.5e-3"],
+}
+LONGER = ["trainer.max_steps=1000", "trainer.learning_rate=2e-3"]
+LONG = {
+    "none-long": ["temporal=none", *LONGER],
+    "mixed-long": ["temporal=mixed", *STRONG, "loss.style_weight=10", *WIDE, *LONGER],
+}
 COLUMNS = {  # head: metric and decimals; behind them how many times less than `none`, of the last three
     "style": ("style_loss", 3), "content": ("content_loss", 3), "contrast": ("contrast", 1),
     "shift": ("motion_error_shift", 2), "/ input": ("static_flicker_ratio", 2),
@@ -141,7 +157,9 @@ class Bench:
         chosen = ARMS[best]
         arms += [Arm(f"{best}-{name}", style, [*chosen, *overrides]) for name, overrides in VARIANTS.items()]
         arms += [Arm(f"{name}-{second}", second, ARMS[name]) for name in ("none", best)]
-        return [*arms, *self.matching(best)]
+        trials = self.matching(best)
+        arms += [Arm(f"{trials[0].name}-{name}", style, [*trials[0].overrides, *more]) for name, more in TRIED.items()]
+        return [*arms, *trials, *(Arm(name, style, overrides) for name, overrides in LONG.items())]
 
     def open(self, arms: list[Arm]) -> list[Arm]:
         """Returns the arms that are neither judged nor known not to work."""
@@ -199,9 +217,11 @@ class Bench:
             return
         if not any(text.startswith("data=") for text in overrides):
             overrides.append(f"data.root={options.photos}")
+        if "trainer.max_steps" not in given:
+            overrides.append(f"trainer.max_steps={options.steps}")
         overrides += [
             f"style={arm.style}", f"net={options.net}", f"seed={options.seed}", f"trainer={options.trainer}",
-            f"trainer.precision={options.precision}", f"trainer.max_steps={options.steps}",
+            f"trainer.precision={options.precision}",
             f"trainer.image_size={options.size}", f"trainer.batch_size={options.batch}",
             f"trainer.validate_every={options.steps}", "trainer.save_every=50", "data.workers=1", "logger=none",
             f"run={folder}", "resume=auto",
@@ -269,6 +289,7 @@ class Bench:
                 if not numbers:
                     continue
                 none = "none" if arm.style == self.options.style else f"none-{arm.style}"
+                none = "none-long" if arm.name in LONG else none
                 plain = self.numbers(none, norm) or dict.fromkeys(numbers, math.nan)
                 less = [f"{plain[key] / numbers[key]:.2f}x" if numbers[key] > 0 else "-" for key in GAINS]
                 own = [shown(numbers[key], digits) for key, digits in COLUMNS.values()]
