@@ -73,7 +73,13 @@ class Dashboard(Logger):
                 mode=mode, config=self.config, settings=quiet,  # pyright: ignore[reportArgumentType]
             )  # fmt: skip
 
-        mode = os.environ.get("WANDB_MODE") or ("online" if has_key(wandb.setup().settings.base_url) else "offline")
+        try:
+            server = wandb.setup(quiet).settings.base_url
+        except ValueError:  # WANDB_BASE_URL is no address: there is no server
+            os.environ.pop("WANDB_BASE_URL", None)
+            wandb.teardown()
+            server = ""
+        mode = os.environ.get("WANDB_MODE") or ("online" if server and has_key(server) else "offline")
         try:
             self.run = init(mode, run_id)
         except (CommError, AuthenticationError, TimeoutError):

@@ -415,11 +415,11 @@ def test_own_picture_names_the_style_and_is_scaled(photo_folder):
     assert picture.shape == (64, 85, 3)
 
 
-def run_train(*arguments, script=ROOT / "train.py", **kwargs):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
+def run_train(*arguments, script=ROOT / "train.py", environment=None, **kwargs):
+    environment = environment or {"WANDB_MODE": "offline"}
     return subprocess.Popen(
         [sys.executable, str(script), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment, **kwargs,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}, **kwargs,
     )  # fmt: skip
 
 
@@ -576,6 +576,20 @@ def test_kill_9_then_resume_equals_an_uninterrupted_run_bit_for_bit(tiny, whole,
     assert load_training_checkpoint(last)["global_step"] == 8
     assert same(weights(tmp_path / "run"), weights(whole))
     assert not list((tmp_path / "run").glob(".fastnst-*"))
+
+
+def test_training_gives_the_same_to_the_bit_with_and_without_wandb(tiny, whole, tmp_path):
+    """With W&B offline, which is also where an address that is none leads."""
+    broken = {"WANDB_BASE_URL": "nonsense", "WANDB_API_KEY": "0" * 40}
+    process = run_train(*tiny, f"run={tmp_path}/run", "logger=wandb", cwd=tmp_path, environment=broken)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert [line for line in errors.splitlines() if "W&B" in line or "logging" in line] == [
+        f"W&B runs offline; to upload: wandb sync {tmp_path}/run/wandb/offline-run-*"
+    ]
+    assert list(tmp_path.glob("run/wandb/offline-run-*/files/media/*/val/*"))  # W&B did have something to do
+    assert same(weights(tmp_path / "run"), weights(whole))
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
 
 
 def fail():
