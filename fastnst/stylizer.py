@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -176,6 +177,7 @@ class Stylizer:
         crf: int = 18,
         preset: str | None = None,
         background: str = "white",
+        fps: str | float | None = None,
         resume: bool = False,
         progress: Progress = lambda done, total: None,
     ) -> Summary:
@@ -194,6 +196,8 @@ class Stylizer:
             crf: quality, lower is better.
             preset: the encoder's trade of speed for size.
             background: what transparent video is laid on, see `VideoReader`.
+            fps: a constant frame rate, see `VideoReader`; a frame that is shown again is not stylized again, and one
+                that is not shown is not stylized. None keeps each frame's own time.
             resume: go on from the part that an earlier run with the same input and settings left, if there is one. Its
                 frames are kept up to its last keyframe. What remembers earlier frames (`norm="shot"`, `smooth`) sees
                 the last 250 of them again: it is as it was if a shot began there, and within 1 % of it otherwise.
@@ -210,16 +214,17 @@ class Stylizer:
         batch = batch or BATCH.get(self.device.type, 1)
         seen_again = 0 if net is self.net else WARM_UP
         settings = {"max_side": max_side, "norm": norm, "smooth": smooth, "background": background}
-        settings |= {"codec": codec, "crf": crf, "preset": preset}
+        settings |= {"codec": codec, "crf": crf, "preset": preset, "fps": None if fps is None else str(fps)}
         made_of: dict[str, Any] = {**identity(Path(path)), "net": fingerprint(self.net), **self._dials, **settings}
         with (
-            VideoReader(path, batch=batch, max_side=max_side, strict=strict, background=background) as reader,
+            VideoReader(path, batch, max_side, strict, background, fps) as reader,
             VideoWriter(
                 out, reader, overwrite=overwrite, codec=codec, crf=crf, preset=preset, made_of=made_of, resume=resume
             ) as writer,
         ):
+            seen_again *= max(1, ceil(reader.frame_rate / reader.source_rate))  # shown so often
             for frames in reader:
-                done += len(frames.pts)
+                done += sum(frames.durations) // reader.step if reader.step else len(frames.pts)
                 if done > writer.kept - seen_again:
                     begun = perf_counter()
                     frames = replace(frames, pixels=self.frames(frames.pixels, net))

@@ -7,6 +7,7 @@ the loop between them stays a plain loop.
 from __future__ import annotations
 
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
+from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -46,6 +48,7 @@ if TYPE_CHECKING:  # `infer.py` opens its input before it pays for the import of
 log = logging.getLogger(__name__)
 
 QUEUED = 2  # batches that wait on each side of the net
+TICKS = 90_000  # per second at least, of the clock of a constant frame rate: it may start anywhere
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Frames:
     Attributes:
         pixels: RGB, 0-255, on the CPU.
         pts: when each frame is shown, in units of the reader's `time_base`.
-        durations: for how long, in the same units.
+        durations: for how long, in the same units; at a constant frame rate whole multiples of the reader's `step`.
     """
 
     pixels: UInt8[Tensor, "time 3 height width"]
@@ -76,16 +79,21 @@ class VideoReader:
             (pixels). None keeps the size.
         strict: raise at the first damage, or change of the frame size, instead of going on.
         background: what transparent frames are laid on: a colour's name, or "#rrggbb".
+        fps: a constant frame rate, see `rate_named`: each frame then lasts for the steps of that rate that it is
+            nearest to, and comes once; one that is nearest to none does not come. None keeps each frame's own time.
 
     Attributes:
         width, height: of the frames as they come out, pixels.
         time_base: the unit of timestamps, seconds.
-        frame_rate: average, frames per second.
-        frame_count: as the file declares it or as its duration suggests; None if it says neither. For progress only.
+        step: how long one frame of a constant rate is shown, in that unit; None without `fps`.
+        frame_rate: `fps`, or the average, frames per second.
+        source_rate: the average of the file.
+        frame_count: as the file declares it or as its duration suggests, at `frame_rate`; None if it says neither. For
+            progress only.
         damage: what could not be read, a sentence each.
 
     Raises:
-        ConfigError: `background` is no colour.
+        ConfigError: `background` is no colour, or `fps` no frame rate.
         InputError: there is no readable video in the file; while iterating, if `strict`: it is damaged.
     """
 
@@ -96,8 +104,10 @@ class VideoReader:
         max_side: int | None = None,
         strict: bool = False,
         background: str = "white",
+        fps: str | float | Fraction | None = None,
     ) -> None:
         colour_named(background)
+        constant = None if fps is None else rate_named(fps)
         self.path, self.batch, self.strict, self.background = Path(path), batch, strict, background
         self.damage: list[str] = []
         self._notices: set[str] = set()
@@ -107,11 +117,18 @@ class VideoReader:
             self._stream = main_video_stream(self._container, self.path)
             self.stream_index = self._stream.index
             self._decoder = decoder_for(self._stream)
-            self.time_base = cast(Fraction, self._stream.time_base)
-            self.frame_rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+            self._unit = self.time_base = cast(Fraction, self._stream.time_base)
+            self.source_rate = self.frame_rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
             self.frame_count = self._declared_count()
+            self.step = None
             self._ends_at = 0.0  # end of the last packet so far, seconds
             self._frames = self._timed()
+            if constant:
+                ticks = -(-TICKS // constant.numerator)
+                self.time_base, self.step = Fraction(1, constant.numerator * ticks), constant.denominator * ticks
+                self.frame_count = self.frame_count and max(1, round(self.frame_count * constant / self.source_rate))
+                self.frame_rate = constant
+                self._frames = self._evened(self._frames, self.step)
             first = next(self._frames, None)
             if first is None:
                 reason = "no frame of it can be decoded" if self._bad else "it has no frames"
@@ -158,7 +175,7 @@ class VideoReader:
         if self._stream.frames:
             return self._stream.frames
         if self._container.duration:
-            return max(1, round(self._container.duration / av.time_base * self.frame_rate))
+            return max(1, round(self._container.duration / av.time_base * self.source_rate))
         return None
 
     def _next_batch(self) -> Frames | None:
@@ -172,7 +189,7 @@ class VideoReader:
 
     def _timed(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Yields each frame with its pts and duration, and judges the damage at the end."""
-        usual = max(1, round(1 / (self.frame_rate * self.time_base)))
+        usual = max(1, round(1 / (self.source_rate * self._unit)))
         held: tuple[av.VideoFrame, int] | None = None  # one frame back: its duration may only show in the next
         moved = 0  # by how much later than in the file
         for frame in self._decoded():
@@ -194,9 +211,29 @@ class VideoReader:
         frame, start = held
         duration = frame.duration or usual
         if self._bad:  # the frames after this one are lost: it stays until they would have ended
-            duration = max(duration, round(self._ends_at / self.time_base) + moved - start)
+            duration = max(duration, round(self._ends_at / self._unit) + moved - start)
         yield frame, start, duration
         self._judge_end()
+
+    def _evened(
+        self, frames: Iterator[tuple[av.VideoFrame, int, int]], step: int
+    ) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        """Yields the frames at a constant rate, timed in its unit; the first stays where it is.
+
+        Times are rounded to the nearest step, as container formats round them too: a frame that comes a millisecond
+        late is not missed. One frame comes in any case.
+        """
+        held = next(frames, None)
+        start, shown = held[1] if held else 0, 0  # where the clock begins, and the steps that are filled
+        while held is not None:
+            (frame, pts, duration), after = held, next(frames, None)
+            end = after[1] if after else pts + duration
+            filled = floor((end - start) * self._unit / (step * self.time_base) + Fraction(1, 2))
+            filled = filled if after or shown else max(1, filled)
+            if filled > shown:
+                yield frame, round(start * self._unit / self.time_base) + shown * step, (filled - shown) * step
+                shown = filled
+            held = after
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         for packet in self._packets():
@@ -230,7 +267,7 @@ class VideoReader:
         """Notes damage at the time of `packet`, or where reading stands."""
         time = self._ends_at
         if packet is not None and packet.pts is not None:
-            time = float(packet.pts * self.time_base)
+            time = float(packet.pts * self._unit)
         if self.strict:
             raise InputError(f"'{self.path}' is damaged at {time:.2f} s; strict=false goes on") from error
         self._bad.append(time)
@@ -242,7 +279,7 @@ class VideoReader:
             self.damage.append(f"damaged in {len(self._bad)} places from {first:.2f} s to {last:.2f} s")
         declared = (self._container.duration or 0) / av.time_base
         start = (self._container.start_time or 0) / av.time_base
-        tolerance = max(0.25, 3 / self.frame_rate)
+        tolerance = max(0.25, 3 / self.source_rate)
         if start + declared - self._ends_at <= tolerance:
             return
         found = self._ends_at
@@ -284,7 +321,8 @@ class VideoWriter:
 
     Args:
         path: the ending chooses the container, one of `FORMATS`.
-        reader: the video that gives size and timing; its other tracks are copied.
+        reader: the video that gives size and timing; its other tracks are copied. At a constant frame rate each frame
+            is written as often as it is shown.
         overwrite: replace an existing file.
         codec: an encoder as FFmpeg names it ("libx265", "h264_nvenc", "ffv1"); "auto" is H.264, VP9 in `.webm`.
         crf: quality, 0 (best) to 51; 18 is hard to tell from lossless.
@@ -399,20 +437,23 @@ class VideoWriter:
 
     def _encode(self, frames: Frames) -> None:
         pixels = frames.pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # (T, H, W, 3)
-        for rgb, pts, duration in zip(pixels, frames.pts, frames.durations, strict=True):
-            self._durations[pts] = duration
-            if self.frames_written < self.kept:
-                packet = next(self._kept_packets)
-                packet.stream, packet.time_base = self._stream, self._reader.time_base
-                packet.pts = packet.dts = pts  # there are no B-frames
-                self._mux([packet])
-            else:
-                frame = from_rgb24(rgb, self._stream.codec_context.pix_fmt or "yuv420p")
-                frame.pts, frame.duration, frame.time_base = pts, duration, self._reader.time_base
-                self._mux(self._stream.encode(frame))
-            self._ends_at = float((pts + duration) * self._reader.time_base)
-            self._tracks.copy(until=self._ends_at)
-            self.frames_written += 1
+        for rgb, start, lasts in zip(pixels, frames.pts, frames.durations, strict=True):
+            step, frame = self._reader.step, None
+            duration = step or lasts
+            for pts in range(start, start + lasts, step) if step else [start]:
+                self._durations[pts] = duration
+                if self.frames_written < self.kept:
+                    packet = next(self._kept_packets)
+                    packet.stream, packet.time_base = self._stream, self._reader.time_base
+                    packet.pts = packet.dts = pts  # there are no B-frames
+                    self._mux([packet])
+                else:
+                    frame = frame or from_rgb24(rgb, self._stream.codec_context.pix_fmt or "yuv420p")
+                    frame.pts, frame.duration, frame.time_base = pts, duration, self._reader.time_base
+                    self._mux(self._stream.encode(frame))
+                self._ends_at = float((pts + duration) * self._reader.time_base)
+                self._tracks.copy(until=self._ends_at)
+                self.frames_written += 1
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
@@ -457,6 +498,23 @@ class VideoWriter:
         if "avcodec_open2" in str(error):
             return EnvironmentFault(f"codec={self._codec} does not start on this machine or with these settings")
         return OutputError(f"cannot write '{self.path}': {reason} (after {self.frames_written} frames)")
+
+
+def rate_named(fps: str | float | Fraction) -> Fraction:
+    """Returns the frame rate that `fps` stands for, from 1/10 to 1000: a number, or a fraction.
+
+    Raises:
+        ConfigError: it stands for none.
+
+    >>> rate_named(25), rate_named("29.97"), rate_named("30000/1001")
+    (Fraction(25, 1), Fraction(2997, 100), Fraction(30000, 1001))
+    """
+    text = str(fps)
+    if re.fullmatch(r"\d{1,7}(\.\d{1,9})?|\d{1,7}/0*[1-9]\d{0,3}", text):
+        rate = Fraction(text).limit_denominator(1001)
+        if Fraction(1, 10) <= rate <= 1000:
+            return rate
+    raise ConfigError(f"fps={text} should be frames per second from 0.1 to 1000, such as 25, 29.97 or 30000/1001")
 
 
 def scaled_size(width: int, height: int, max_side: int | None) -> tuple[int, int]:

@@ -218,6 +218,49 @@ def test_video_applies_the_net_to_every_frame_and_keeps_the_rest(tmp_path: Path)
     assert summary.net_fps > summary.fps > 0
 
 
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = 0
+
+    def forward(self, content: torch.Tensor) -> torch.Tensor:
+        self.frames += len(content)
+        return content
+
+
+@pytest.mark.parametrize(("fps", "frames", "painted"), [(75, 72, 24), (12.5, 12, 12)])
+def test_at_a_constant_rate_frames_shown_again_are_stylized_once_and_those_not_shown_never(
+    tmp_path: Path, fps: float, frames: int, painted: int
+):
+    net, calls = Counting(), []
+    summary = Stylizer(net, "cpu").video(
+        silent(tmp_path / "in.mp4", "-frames:v", 24), tmp_path / "out.mp4",
+        fps=fps, batch=5, smooth=0.5, progress=lambda *call: calls.append(call),
+    )  # fmt: skip
+    assert (summary.frames, net.frames, calls[-1]) == (frames, painted, (frames, frames))
+    assert len(times(tmp_path / "out.mp4")) == frames
+
+
+def test_resumed_at_a_constant_rate_equals_an_uninterrupted_run(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    source = silent(tmp_path / "in.mp4", seconds=5, size="64x48", rate=10.3)
+    whole, out, left, stylizer = tmp_path / "w.mkv", tmp_path / "o.mkv", {}, Stylizer(small_net(), "cpu")
+
+    def leave(done: int, _: int | None) -> None:
+        """Keeps what lies on the disk, which is what a kill leaves."""
+        if done > 265 and not left:
+            left.update({path.name.replace("w.", "o."): path.read_bytes() for path in tmp_path.glob("w.part.*")})
+
+    looks = {"fps": 60, "batch": 3, "codec": "ffv1", "smooth": 0.5}  # the keyframe at 2 s is a frame shown again
+    stylizer.video(source, whole, progress=leave, **looks)
+    for name, content in left.items():
+        (tmp_path / name).write_bytes(content)
+    stylizer.video(source, out, resume=True, **looks)
+    assert "going on after 120 frames" in caplog.text
+    assert times(out) == times(whole)
+    with VideoReader(out, 300) as found, VideoReader(whole, 300) as wanted:
+        assert torch.equal(next(iter(found)).pixels, next(iter(wanted)).pixels)
+
+
 def picture(path: Path, size: tuple[int, int] = (20, 12)) -> Path:
     Image.fromarray(noise(size[1], size[0], 3).numpy()).save(path)
     return path

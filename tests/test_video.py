@@ -22,11 +22,11 @@ from fastnst.video import QUEUED, VideoReader, VideoWriter
 
 
 def copy(
-    source: Path, target: Path, batch: int = 3, max_side: int | None = None, strict: bool = False, **coding
+    source: Path, target: Path, batch: int = 3, max_side: int | None = None, strict: bool = False, fps=None, **coding
 ) -> VideoReader:
     """Sends a video through reader and writer with the identity as the net."""
     with (
-        VideoReader(source, batch, max_side, strict) as reader,
+        VideoReader(source, batch, max_side, strict, fps=fps) as reader,
         VideoWriter(target, reader, **coding) as writer,
     ):
         for frames in reader:
@@ -71,6 +71,39 @@ def test_variable_frame_rate_keeps_every_time_and_the_last_duration(tmp_path: Pa
     assert times(tmp_path / "out.mp4") == times(source)
     assert len(set(np.diff([float(time) for time in times(source)]).round(4))) == 2  # it does vary
     assert duration(tmp_path / "out.mp4") == pytest.approx(duration(source), abs=1e-3)
+
+
+@pytest.mark.parametrize("fps", [10, 25, 60, "30000/1001"])
+def test_constant_frame_rate_shows_what_ffmpeg_shows_and_keeps_sound(tmp_path: Path, fps: object):
+    uneven = "select='lt(t,1)+not(mod(n,3))'"
+    source = clip(tmp_path / "in.mp4", "-vf", uneven, "-fps_mode", "vfr", "-bf", 0, seconds=2)
+    copy(source, tmp_path / "out.mp4", fps=fps, codec="libx264rgb", crf=0)
+    wanted = read(ffmpeg("-i", source, "-vf", f"fps={fps}", "-c:v", "libx264", "-qp", 0, tmp_path / "wanted.mp4"))
+    np.testing.assert_array_equal(read(tmp_path / "out.mp4"), wanted)
+    rate = Fraction(fps)
+    assert times(tmp_path / "out.mp4") == [number / rate for number in range(len(wanted))]
+    assert abs(duration(tmp_path / "out.mp4") - duration(source)) <= 0.5 / rate + 1e-3
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].average_rate == rate
+    assert tracks(tmp_path / "out.mp4", "audio")[0].packets == tracks(source, "audio")[0].packets
+
+
+def test_constant_frame_rate_begins_where_the_video_begins(tmp_path: Path):
+    source = silent(tmp_path / "in.mp4", "-output_ts_offset", 10.013)
+    copy(source, tmp_path / "out.mp4", fps="30000/1001")
+    found = times(tmp_path / "out.mp4")
+    assert abs(found[0] - times(source)[0]) < Fraction(1, 50_000)
+    assert set(np.diff(found)) == {Fraction(1001, 30000)}
+    assert len(found) == 30
+
+
+def test_constant_frame_rate_bears_rounded_times_and_single_frames(tmp_path: Path):
+    source = silent(tmp_path / "in.mkv", "-c:v", "ffv1", rate=30)  # Matroska: 33, 67, 100 ms
+    copy(source, tmp_path / "out.mkv", fps=30, codec="ffv1")
+    np.testing.assert_array_equal(read(tmp_path / "out.mkv"), read(source))
+    one = silent(tmp_path / "one.mp4", "-frames:v", 1)
+    copy(one, tmp_path / "out.mp4", fps=1)
+    assert (times(tmp_path / "out.mp4"), duration(tmp_path / "out.mp4")) == ([0], 1)
 
 
 @pytest.mark.parametrize("name", ["in.avi", "in.mkv", "in.ts", "in.flv", "in.gif", "in.h264", "in.mpg"])
