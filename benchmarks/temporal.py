@@ -73,7 +73,7 @@ TRIED = {  # on top of the first of those
 LONGER = ["trainer.max_steps=1000", "trainer.learning_rate=2e-3"]
 LONG = {
     "none-long": ["temporal=none", *LONGER],
-    "mixed-long": ["temporal=mixed", *STRONG, "loss.style_weight=10", *WIDE, *LONGER],
+    "mixed-long": ["temporal=mixed", *STRONG, "loss.style_weight=12", *WIDE, *LONGER],
 }
 COLUMNS = {  # head: metric and decimals; behind them how many times less than `none`, of the last three
     "style": ("style_loss", 3), "content": ("content_loss", 3), "contrast": ("contrast", 1),
