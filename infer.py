@@ -18,6 +18,7 @@ from fastnst.errors import ConfigError, DamagedInput
 from fastnst.files import PICTURES, check_input, check_target
 from fastnst.jobs import Job, check_folder, find_sources, jobs_of, run_all
 from fastnst.progress import ProgressBar
+from fastnst.tracks import check_audio
 from fastnst.video import VideoReader, rate_named
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def stylize(stylizer: Stylizer, settings: dict[str, Any], job: Job) -> Summary:
     shared: dict[str, Any] = {name: settings[name] for name in ("overwrite", "max_side")}
     if not check_job(job, settings["overwrite"]):
         return stylizer.picture(*job, **shared)
-    names = ("strict", "batch", "norm", "smooth", "codec", "crf", "preset", "background", "fps", "resume")
+    names = ("strict", "batch", "norm", "smooth", "codec", "crf", "preset", "audio", "background", "fps", "resume")
     coding = {name: settings[name] for name in names}
     progress = ProgressBar()
     try:
@@ -110,6 +111,7 @@ def check(settings: dict[str, Any]) -> None:
     if not 0 <= settings["smooth"] <= 0.95:
         raise ConfigError(f"smooth={settings['smooth']} must be from 0 to 0.95")
     colour_named(settings["background"])
+    check_audio(settings["audio"])
     if settings["fps"] is not None:
         rate_named(settings["fps"])
     for name, choices in (("report", ("text", "json")), ("norm", ("shot", "frame"))):

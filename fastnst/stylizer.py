@@ -176,6 +176,7 @@ class Stylizer:
         codec: str = "auto",
         crf: int = 18,
         preset: str | None = None,
+        audio: str = "copy",
         background: str = "white",
         fps: str | float | None = None,
         resume: bool = False,
@@ -195,6 +196,7 @@ class Stylizer:
             codec: see `VideoWriter`, as `crf` and `preset`.
             crf: quality, lower is better.
             preset: the encoder's trade of speed for size.
+            audio: what becomes of sound: "copy", "aac" or "none", see `VideoWriter`.
             background: what transparent video is laid on, see `VideoReader`.
             fps: a constant frame rate, see `VideoReader`; a frame that is shown again is not stylized again, and one
                 that is not shown is not stylized. None keeps each frame's own time.
@@ -219,7 +221,15 @@ class Stylizer:
         with (
             VideoReader(path, batch, max_side, strict, background, fps) as reader,
             VideoWriter(
-                out, reader, overwrite=overwrite, codec=codec, crf=crf, preset=preset, made_of=made_of, resume=resume
+                out,
+                reader,
+                overwrite=overwrite,
+                codec=codec,
+                crf=crf,
+                preset=preset,
+                audio=audio,
+                made_of=made_of,
+                resume=resume,
             ) as writer,
         ):
             seen_again *= max(1, ceil(reader.frame_rate / reader.source_rate))  # shown so often

@@ -39,7 +39,7 @@ from fastnst.containers import (
 )
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.resume import begin_anew, forget, give_back, go_on, kept_packets
-from fastnst.tracks import CarriedTracks, copy_stream_tags, copy_tags
+from fastnst.tracks import CarriedTracks, check_audio, copy_stream_tags, copy_tags
 
 if TYPE_CHECKING:  # `infer.py` opens its input before it pays for the import of torch
     from jaxtyping import UInt8
@@ -327,6 +327,8 @@ class VideoWriter:
         codec: an encoder as FFmpeg names it ("libx265", "h264_nvenc", "ffv1"); "auto" is H.264, VP9 in `.webm`.
         crf: quality, 0 (best) to 51; 18 is hard to tell from lossless.
         preset: the encoder's trade of speed for size; None leaves it to the encoder.
+        audio: "copy" carries sound packet by packet, and encodes anew only what the container refuses, which is said;
+            "aac" encodes every track anew; "none" leaves sound out.
         made_of: what decides how the frames look, for a later run that is to go on from the part; written beside it.
         resume: go on from the part of an earlier run, if there is one.
 
@@ -334,7 +336,7 @@ class VideoWriter:
         kept: of how many first frames the pictures are taken from the earlier part, whatever is written for them.
 
     Raises:
-        ConfigError: no container of that name, or the container cannot hold the codec.
+        ConfigError: no container of that name, or the container cannot hold the codec or the sound.
         OutputError: `path` exists, is the input, or cannot be written; the part is made of something else.
         EnvironmentFault: there is no such encoder here.
     """
@@ -348,6 +350,7 @@ class VideoWriter:
         codec: str = "auto",
         crf: int = 18,
         preset: str | None = None,
+        audio: str = "copy",
         made_of: dict[str, Any] | None = None,
         resume: bool = False,
     ) -> None:
@@ -357,6 +360,7 @@ class VideoWriter:
         self.part = part_path(self.path)
         self.kept = 0
         form = FORMATS[self.path.suffix.lower()]
+        check_audio(audio, form)
         self._codec = ENCODERS.get(form, "libx264") if codec == "auto" else codec
         self._reader = reader
         self._ends_at = 0.0  # when the last frame written ends, seconds
@@ -373,7 +377,7 @@ class VideoWriter:
             try:
                 self._stream = add_video_stream(self._container, reader, self._codec, crf, preset)
                 copy_stream_tags(self._source.streams[reader.stream_index], self._stream)
-                self._tracks = CarriedTracks(self._source, reader.stream_index, self._container)
+                self._tracks = CarriedTracks(self._source, reader.stream_index, self._container, audio)
                 copy_tags(self._source, self._container)
                 self._container.start_encoding()
             except BaseException:

@@ -187,6 +187,8 @@ def test_dashed_name_works_from_a_real_command_line(tmp_path: Path, checkpoint: 
         (["video=in.mp4", "ckpt=CKPT", "fps=-25"], 2, "fps=-25 should be"),
         (["video=in.mp4", "ckpt=CKPT", "fps=true"], 2, "fps=True should be"),
         (["video=in.mp4", "ckpt=CKPT", "fps=1e9"], 2, "fps=1000000000.0 should be"),
+        (["video=in.mp4", "ckpt=CKPT", "audio=mp3"], 2, "audio=mp3 should be copy, aac or none"),
+        (["video=in.mp4", "ckpt=CKPT", "audio=aac", "out=x.webm"], 2, "audio=aac: webm cannot hold AAC sound"),
         (["video=in.mp4", "ckpt=CKPT", "report=xml"], 2, "report=xml should be text or json"),
         (["video=in.mp4", "ckpt=CKPT", "colour=red"], 2, "colour"),
         (["video=in.mp4", "ckpt=CKPT", "device=toaster"], 2, "device=toaster is no device"),
