@@ -16,7 +16,7 @@ test: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # torch comes first and by itself, so that every later package is chosen to fit it. opencv-python needs the libraries of
 # a desktop; where they are missing its headless twin takes its place.
