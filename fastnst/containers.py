@@ -29,6 +29,7 @@ DEMUXERS = (  # that we read: no playlists or image sequences, which open furthe
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,nut,mxf,wtv,dv,"
     "h264,hevc,av1,obu,ivf,m4v,yuv4mpegpipe"
 )
+FORMS = ("yuv420p", "yuv422p10le", "yuv444p")  # pixel formats of the others, the first that the encoder has
 KEYFRAMES = 2  # seconds between two at most: so much is lost of a render that is killed
 MAX_PIXELS = 150_000_000  # larger frames are refused before memory is taken for them
 DECODER = {"max_pixels": str(MAX_PIXELS)}  # also those that come later in the stream
@@ -139,9 +140,9 @@ def open_output(part: Path, form: str) -> OutputContainer:
 def add_video_stream(
     container: OutputContainer, reader: VideoReader, codec: str, crf: int, preset: str | None
 ) -> VideoStream:
-    """Returns a new video stream in `container`, sized and timed like the reader's frames, tagged BT.709.
+    """Returns a new video stream in `container`, timed like the reader's frames, tagged BT.709.
 
-    Odd sizes become 4:4:4 in H.264 and H.265, which cannot express them in 4:2:0.
+    It has their size too, made even where the encoder wants that: H.264 and H.265 have no odd sizes in 4:2:0.
 
     Raises:
         EnvironmentFault: there is no such encoder.
@@ -150,12 +151,7 @@ def add_video_stream(
         formats = [form.name for form in av.Codec(codec, "w").video_formats or []]
     except ValueError as error:
         raise EnvironmentFault(f"no encoder '{codec}' here; codec=libx264 is always there") from error
-    odd = reader.width % 2 or reader.height % 2
-    wanted = ["yuv420p", "yuv422p10le", "yuv444p"]
-    if odd and ("264" in codec or "265" in codec or "hevc" in codec):
-        wanted = ["yuv444p"]
-        log.warning("odd frame size: written as 4:4:4, which some players cannot play; codec=libvpx-vp9 avoids that")
-    form = IN_RGB.get(codec) or next((form for form in wanted if form in formats), None)
+    form = IN_RGB.get(codec) or next((form for form in FORMS if form in formats), None)
     if form is None:
         raise EnvironmentFault(f"'{codec}' is no encoder for video of {reader.width}x{reader.height}; codec=libx264 is")
     options = {"crf": str(crf)} | ({"preset": preset} if preset else {})
@@ -167,7 +163,10 @@ def add_video_stream(
         options["x265-params"] = "log-level=error"
     stream = cast(VideoStream, container.add_stream(codec, rate=reader.frame_rate, options=options))
     context = stream.codec_context
-    stream.width, stream.height, stream.pix_fmt = reader.width, reader.height, form
+    width, height = reader.width, reader.height
+    if form not in IN_RGB.values() and ("264" in codec or "265" in codec or "hevc" in codec):
+        width, height = width + width % 2, height + height % 2
+    stream.width, stream.height, stream.pix_fmt = width, height, form
     stream.time_base = context.time_base = reader.time_base
     context.gop_size = max(1, round(KEYFRAMES * min(reader.frame_rate, 250)))
     # with B-frames, hybrid MP4 cuts off last frames that come after a gap; without, files are 5-10 % larger

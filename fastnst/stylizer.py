@@ -243,7 +243,7 @@ class Stylizer:
                 writer.write(frames)
                 progress(done, reader.frame_count)
         seconds = perf_counter() - started
-        return summary(out, done, reader.width, reader.height, seconds, net_seconds, reader.damage, painted)
+        return summary(out, done, writer.width, writer.height, seconds, net_seconds, reader.damage, painted)
 
     def picture(
         self, path: str | Path, out: str | Path, *, overwrite: bool = False, max_side: int | None = None

@@ -333,6 +333,7 @@ class VideoWriter:
         resume: go on from the part of an earlier run, if there is one.
 
     Attributes:
+        width, height: of the frames in the file, pixels: odd ones are padded to even where the codec wants that.
         kept: of how many first frames the pictures are taken from the earlier part, whatever is written for them.
 
     Raises:
@@ -376,6 +377,7 @@ class VideoWriter:
             self._container = open_output(self.part, form)
             try:
                 self._stream = add_video_stream(self._container, reader, self._codec, crf, preset)
+                self.width, self.height = self._stream.width, self._stream.height
                 copy_stream_tags(self._source.streams[reader.stream_index], self._stream)
                 self._tracks = CarriedTracks(self._source, reader.stream_index, self._container, audio)
                 copy_tags(self._source, self._container)
@@ -386,6 +388,9 @@ class VideoWriter:
                 raise
         except (OSError, ValueError, av.FFmpegError) as error:
             raise self._in_words(error) from error
+        if (self.width, self.height) != (reader.width, reader.height):
+            size, even = f"{reader.width}x{reader.height}", f"{self.width}x{self.height}"
+            log.warning("%s padded to %s, as %s has even sizes only", size, even, self._codec)
         self._executor = ThreadPoolExecutor(1, "video writer")
 
     def __enter__(self) -> VideoWriter:
@@ -441,6 +446,9 @@ class VideoWriter:
 
     def _encode(self, frames: Frames) -> None:
         pixels = frames.pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # (T, H, W, 3)
+        below, right = self.height - pixels.shape[1], self.width - pixels.shape[2]
+        if below or right:
+            pixels = np.pad(pixels, ((0, 0), (0, below), (0, right), (0, 0)), "edge")
         for rgb, start, lasts in zip(pixels, frames.pts, frames.durations, strict=True):
             step, frame = self._reader.step, None
             duration = step or lasts
@@ -479,7 +487,7 @@ class VideoWriter:
                     found, ends_at = found + 1, end_of(packet)
             tracks = sum(each.type != "data" for each in container.streams)
             holds = f"{found} frames of {stream.width}x{stream.height}"
-        should = f"{self.frames_written} frames of {self._reader.width}x{self._reader.height}"
+        should = f"{self.frames_written} frames of {self.width}x{self.height}"
         late = abs(ends_at - self._ends_at) > 0.1  # Matroska may shift all tracks by a little less
         if holds != should or late or tracks < 1 + self._tracks.count:
             raise EnvironmentFault(

@@ -309,16 +309,36 @@ def test_a_subtitle_track_without_subtitles_is_no_obstacle(tmp_path: Path):
 # size, shape and colour
 
 
-def test_odd_size_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    source = silent(
-        tmp_path / "in.mp4", "-vf", "format=yuv444p,crop=127:95:0:0", "-c:v", "libx264", "-pix_fmt", "yuv444p"
-    )
-    copy(source, tmp_path / "out.mp4")
-    assert read(tmp_path / "out.mp4").shape == (25, 95, 127, 3)
-    assert "4:4:4" in caplog.text
+def luma(path: Path) -> np.ndarray:
+    """The luma of all frames as it is coded, (T, H, W)."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.reformat(format="yuv420p").to_ndarray()[: frame.height] for frame in container.decode()])
+
+
+@pytest.mark.parametrize(("size", "even"), [("127x95", "128x96"), ("127x96", "128x96"), ("128x95", "128x96")])
+def test_odd_size_is_padded_to_even_by_the_edge_where_the_codec_has_no_odd_one(tmp_path: Path, caplog, size, even):
+    crop = ("-vf", f"format=yuv444p,crop={size.replace('x', ':')}:0:0,setsar=4/3")
+    source = silent(tmp_path / "in.mp4", *crop, "-c:v", "libx264", "-pix_fmt", "yuv444p", seconds=0.2)
+    width, height = map(int, size.split("x"))
+    copy(source, tmp_path / "out.mp4", crf=0)  # lossless
+    assert caplog.messages == [f"{size} padded to {even}, as libx264 has even sizes only"]
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        assert f"{stream.width}x{stream.height}" == even
+        assert (stream.codec_context.pix_fmt, stream.sample_aspect_ratio) == ("yuv420p", Fraction(4, 3))
+        frame = next(container.decode(stream))
+        assert f"{frame.width}x{frame.height}" == even
     caplog.clear()
-    copy(source, tmp_path / "out.webm")
-    assert read(tmp_path / "out.webm").shape == (25, 95, 127, 3)
+    copy(source, tmp_path / "odd.mkv", codec="libx264rgb", crf=0)
+    exact, padded = read(tmp_path / "odd.mkv"), luma(tmp_path / "out.mp4")
+    assert exact.shape == (5, height, width, 3)
+    assert exact.tobytes() == read(source).tobytes()
+    wanted = np.pad(exact @ [0.1826, 0.6142, 0.0620] + 16, ((0, 0), (0, height % 2), (0, width % 2)), "edge")
+    assert np.abs(padded - wanted).max() <= 1
+    np.testing.assert_array_equal(padded[:, :, width:], padded[:, :, width - 1 : width][:, :, : width % 2])
+    np.testing.assert_array_equal(padded[:, height:], padded[:, height - 1 : height][:, : height % 2])
+    copy(source, tmp_path / "out.webm")  # VP9 has odd sizes
+    assert read(tmp_path / "out.webm").shape == (5, height, width, 3)
     assert not caplog.text
 
 
