@@ -7,15 +7,15 @@ import sys
 import time
 import zipfile
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Generator, Tensor
 from tqdm import tqdm
@@ -25,10 +25,11 @@ from fastnst.dashboard import Dashboard
 from fastnst.errors import Diverged, InputError, OutputError
 from fastnst.files import check_input, replaced
 from fastnst.flow import inside
-from fastnst.images import save_image, to_array, to_uint8
+from fastnst.images import save_image, to_array
 from fastnst.metrics import mean_absolute_warping_error, noise_gain, static_flicker
 from fastnst.module import StyleTransfer
 from fastnst.net import StylizationNet
+from fastnst.report import silent_clip
 
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 SIGMA = 2 / 255  # noise level of a decent camera, for the validation clip
@@ -309,7 +310,9 @@ class Samples(pl.Callback):
         try:
             picture, video = self.folder / f"stylized_{step:06d}.png", self.folder / f"clip_{step:06d}.mp4"
             save_image(to_array(grid), picture)
-            write_clip(video, to_uint8(clip), frame_rate=12)
+            with silent_clip(video, Fraction(12)) as write:
+                for frame in clip:
+                    write(to_array(frame))
             style_loss = float(trainer.callback_metrics["val/style_loss"])
             self.front.offer(pl_module.net, step, style_loss, steadiness["val/warping_error"])
         except OutputError as error:
@@ -348,17 +351,3 @@ def panned(photo: Float[Tensor, "3 height width"], frames: int = 24) -> Float[Te
         moved = cv2.warpAffine(picture, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         clip.append(np.clip(moved + SIGMA * random.standard_normal(picture.shape), 0, 1))
     return torch.from_numpy(np.stack(clip)).float().permute(0, 3, 1, 2)
-
-
-def write_clip(path: Path, frames: UInt8[Tensor, "time 3 height width"], frame_rate: int) -> None:
-    """Writes a silent H.264 clip for people to look at; the sides are even.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    with replaced(path) as part, av.open(str(part), "w") as container:
-        stream = container.add_stream("libx264", rate=frame_rate, options={"crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = frames.shape[3], frames.shape[2], "yuv420p"
-        for picture in frames.permute(0, 2, 3, 1).numpy():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())

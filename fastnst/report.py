@@ -110,9 +110,7 @@ def rounded(value: float) -> float | None:
 
 @contextmanager
 def side_by_side(path: Path | None, frame_rate: Fraction) -> Iterator[Show]:
-    """Yields what writes a row of frames, each with its name, to a silent H.264 clip; without a path it does nothing.
-
-    The clip appears when the block ends without error.
+    """Yields what writes a row of frames, each with its name, to a clip; without a path it does nothing.
 
     Raises:
         OutputError: the file cannot be written.
@@ -120,20 +118,34 @@ def side_by_side(path: Path | None, frame_rate: Fraction) -> Iterator[Show]:
     if path is None:
         yield lambda frames: None
         return
+    with silent_clip(path, frame_rate) as write:
+        yield lambda frames: write(
+            np.concatenate([labelled(to_array(frame[0]), name) for name, frame in frames.items()], axis=1)
+        )
+
+
+@contextmanager
+def silent_clip(path: Path, frame_rate: Fraction) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yields what adds a frame, (height, width, 3) uint8 RGB, to an H.264 clip for people to look at.
+
+    Odd sides lose a row or column. The clip appears when the block ends without error.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     with replaced(path) as part, av.open(str(part), "w") as container:
         stream: VideoStream | None = None
 
-        def write(frames: Mapping[str, Tensor]) -> None:
+        def write(rgb: np.ndarray) -> None:
             nonlocal stream
-            row = np.concatenate([labelled(to_array(frame[0]), name) for name, frame in frames.items()], axis=1)
-            row = np.ascontiguousarray(row[: row.shape[0] // 2 * 2, : row.shape[1] // 2 * 2])  # H.264 wants even sides
+            rgb = np.ascontiguousarray(rgb[: rgb.shape[0] // 2 * 2, : rgb.shape[1] // 2 * 2])
             if stream is None:
-                stream = cast(VideoStream, container.add_stream("libx264", rate=frame_rate, options={"crf": "20"}))
-                stream.height, stream.width, stream.pix_fmt = *row.shape[:2], "yuv420p"
+                stream = cast(VideoStream, container.add_stream("libx264", rate=frame_rate, options={"crf": "18"}))
+                stream.height, stream.width, stream.pix_fmt = *rgb.shape[:2], "yuv420p"
                 context = stream.codec_context
                 context.color_primaries = context.color_trc = context.colorspace = BT709
                 context.color_range = LIMITED
-            container.mux(stream.encode(from_rgb24(row, "yuv420p")))
+            container.mux(stream.encode(from_rgb24(rgb, "yuv420p")))
 
         yield write
         if stream is not None:

@@ -37,6 +37,7 @@ from fastnst.net import StylizationNet
 from fastnst.paintings import paint
 from fastnst.shots import given
 from fastnst.vgg import FIRST_LAYER_NORM, PLAN, load_vgg
+from fastnst.video import VideoReader
 
 ROOT = Path(__file__).parent.parent
 
@@ -476,6 +477,8 @@ def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(photo_f
     assert validated[0]["val/warping_error"] > 0
     assert checkpoint.recipe["best_step"] in {int(path.stem) for path in (folder / "front").iterdir()} <= {30, 60}
     assert load_image(folder / "stylized_000060.png").size == (64, 128)
+    with VideoReader(folder / "clip_000060.mp4") as clip:
+        assert torch.cat([frame.pixels for frame in clip]).shape == (24, 3, 64, 64)
     assert list(folder.glob("wandb/offline-run-*/*.wandb"))
     # W&B's debug.log names the folder it lies in; it is not uploaded. What is uploaded names no folder at all.
     local = [path for path in folder.glob("wandb/**/*") if path.is_file()]
