@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # that we write
 ENCODERS = {"webm": "libvpx-vp9"}  # what codec="auto" is in a format; "libx264" in the others
+GPU_ENCODER = "h264_nvenc"  # what it is instead of libx264 where the net runs on a GPU, if it opens
 IN_RGB = {"ffv1": "bgr0", "libx264rgb": "rgb24"}  # lossless encoders that keep RGB as it is, and their pixel format
 DEMUXERS = (  # that we read: no playlists or image sequences, which open further files, and no devices
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,nut,mxf,wtv,dv,"
@@ -135,6 +138,27 @@ def open_output(part: Path, form: str) -> OutputContainer:
         # movie_timescale: the default rounds the start of late tracks to 1 ms
         options |= {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "200000", "movie_timescale": "90000"}
     return av.open(f"file:{part}", "w", format=form, options=options)
+
+
+def chosen_encoder(reader: VideoReader, form: str, crf: int, preset: str | None, gpu: bool) -> str:
+    """Returns what codec="auto" is for these frames and format; if `gpu`, the GPU's encoder, or it says why not.
+
+    Whether an encoder opens depends on the machine, the frame size, and the settings: so it is tried in memory.
+    """
+    usual = ENCODERS.get(form, "libx264")
+    if not gpu or form in ENCODERS:
+        return usual
+    trial = av.open(io.BytesIO(), "w", format=form)
+    try:
+        add_video_stream(trial, reader, GPU_ENCODER, crf, preset)
+        trial.start_encoding()
+        return GPU_ENCODER
+    except (EnvironmentFault, ValueError, OSError, av.FFmpegError):
+        log.warning("%s does not start here: the video is encoded by %s, on the CPU", GPU_ENCODER, usual)
+        return usual
+    finally:
+        with suppress(ValueError, OSError, av.FFmpegError):
+            trial.close()
 
 
 def add_video_stream(

@@ -193,7 +193,7 @@ class Stylizer:
             max_side: make larger frames smaller first, pixels of the longer side; None keeps the size.
             norm: where instance norm takes its statistics from: the "shot" so far (`ShotNorm`), or each "frame".
             smooth: weight of earlier frames where the input holds still, see `Smooth`; 0 is off.
-            codec: see `VideoWriter`, as `crf` and `preset`.
+            codec: see `VideoWriter`, as `crf` and `preset`; "auto" may be the GPU's where the net runs on one.
             crf: quality, lower is better.
             preset: the encoder's trade of speed for size.
             audio: what becomes of sound: "copy", "aac" or "none", see `VideoWriter`.
@@ -216,7 +216,7 @@ class Stylizer:
         batch = batch or BATCH.get(self.device.type, 1)
         seen_again = 0 if net is self.net else WARM_UP
         settings = {"max_side": max_side, "norm": norm, "smooth": smooth, "background": background}
-        settings |= {"codec": codec, "crf": crf, "preset": preset, "fps": None if fps is None else str(fps)}
+        settings |= {"crf": crf, "preset": preset, "fps": None if fps is None else str(fps)}
         made_of: dict[str, Any] = {**identity(Path(path)), "net": fingerprint(self.net), **self._dials, **settings}
         with (
             VideoReader(path, batch, max_side, strict, background, fps) as reader,
@@ -225,6 +225,7 @@ class Stylizer:
                 reader,
                 overwrite=overwrite,
                 codec=codec,
+                gpu=self.device.type == "cuda",
                 crf=crf,
                 preset=preset,
                 audio=audio,

@@ -24,10 +24,10 @@ import numpy as np
 
 from fastnst.colour import colour_named, from_rgb24, to_rgb24
 from fastnst.containers import (
-    ENCODERS,
     FORMATS,
     add_video_stream,
     check_video_target,
+    chosen_encoder,
     decoder_for,
     end_of,
     kept_path,
@@ -325,11 +325,13 @@ class VideoWriter:
             is written as often as it is shown.
         overwrite: replace an existing file.
         codec: an encoder as FFmpeg names it ("libx265", "h264_nvenc", "ffv1"); "auto" is H.264, VP9 in `.webm`.
+        gpu: "auto" is h264_nvenc where that starts; where not, libx264, which is said.
         crf: quality, 0 (best) to 51; 18 is hard to tell from lossless.
         preset: the encoder's trade of speed for size; None leaves it to the encoder.
         audio: "copy" carries sound packet by packet, and encodes anew only what the container refuses, which is said;
             "aac" encodes every track anew; "none" leaves sound out.
-        made_of: what decides how the frames look, for a later run that is to go on from the part; written beside it.
+        made_of: what decides how the frames look, for a later run that is to go on from the part; written beside it,
+            with the codec.
         resume: go on from the part of an earlier run, if there is one.
 
     Attributes:
@@ -349,6 +351,7 @@ class VideoWriter:
         *,
         overwrite: bool = False,
         codec: str = "auto",
+        gpu: bool = False,
         crf: int = 18,
         preset: str | None = None,
         audio: str = "copy",
@@ -362,7 +365,9 @@ class VideoWriter:
         self.kept = 0
         form = FORMATS[self.path.suffix.lower()]
         check_audio(audio, form)
-        self._codec = ENCODERS.get(form, "libx264") if codec == "auto" else codec
+        self._codec = chosen_encoder(reader, form, crf, preset, gpu) if codec == "auto" else codec
+        if made_of is not None:
+            made_of = {**made_of, "codec": self._codec}  # pictures of two encoders do not play in one file
         self._reader = reader
         self._ends_at = 0.0  # when the last frame written ends, seconds
         self._durations: dict[int, int] = {}  # of the frames inside the encoder, by their pts

@@ -205,9 +205,13 @@ def test_dashed_name_works_from_a_real_command_line(tmp_path: Path, checkpoint: 
         (["video=in.mp4", "ckpt=CKPT", "out=old.mp4"], 4, "'old.mp4' exists; use overwrite=true"),
         (["video=in.mp4", "ckpt=CKPT", "out=in.mp4", "overwrite=true"], 4, "is the input itself"),
         (["video=in.mp4", "ckpt=CKPT", "codec=nonsense"], 5, "no encoder 'nonsense'"),
+        pytest.param(
+            ["video=in.mp4", "ckpt=CKPT", "codec=h264_nvenc"], 5, "codec=h264_nvenc does not start on this machine",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="here it may start"),
+        ),
         (["video=in.mp4", "ckpt=CKPT", "preset=nonsense"], 5, "codec=libx264 does not start"),
     ],
-)
+)  # fmt: skip
 def test_mistakes_get_one_line_and_their_status(tmp_path, monkeypatch, checkpoint, command, arguments, status, words):
     silent(tmp_path / "in.mp4", "-frames:v", 2)
     (tmp_path / "old.mp4").write_bytes(b"old")

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 import fastnst
+from fastnst import containers
 from fastnst.checkpoint import save_checkpoint
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.images import to_float, to_uint8
@@ -259,6 +261,17 @@ def test_resumed_at_a_constant_rate_equals_an_uninterrupted_run(tmp_path: Path, 
     assert times(out) == times(whole)
     with VideoReader(out, 300) as found, VideoReader(whole, 300) as wanted:
         assert torch.equal(next(iter(found)).pixels, next(iter(wanted)).pixels)
+
+
+def test_video_is_encoded_by_the_gpu_where_the_net_runs_on_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(containers, "GPU_ENCODER", "libx265")
+    stylizer, source = Stylizer(nn.Identity(), "cpu"), silent(tmp_path / "in.mp4", "-frames:v", 2)
+    monkeypatch.setattr(stylizer, "frames", lambda pixels, net: pixels)
+    for device, codec in (("cpu", "h264"), ("cuda", "hevc")):
+        stylizer.device = torch.device(device)
+        stylizer.video(source, tmp_path / f"{device}.mp4")
+        with av.open(str(tmp_path / f"{device}.mp4")) as container:
+            assert container.streams.video[0].codec_context.name == codec
 
 
 def picture(path: Path, size: tuple[int, int] = (20, 12)) -> Path:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from media import clip, decoded, duration, ffmpeg, pictures, silent, times, tone, tracks
 
+from fastnst import containers
 from fastnst.containers import part_path
 from fastnst.errors import ConfigError, EnvironmentFault, FastnstError, InputError, OutputError
 from fastnst.video import QUEUED, VideoReader, VideoWriter
@@ -667,6 +668,46 @@ def test_encoder_without_its_hardware_fails_by_name(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
+def video_codec(path: Path) -> str:
+    with av.open(str(path)) as container:
+        return container.streams.video[0].codec_context.name
+
+
+def test_codec_auto_tries_the_encoder_of_the_gpu_and_falls_back_with_one_notice(tmp_path: Path, caplog, monkeypatch):
+    source = silent(tmp_path / "in.mp4", seconds=0.2)
+    copy(source, tmp_path / "cpu.mp4")
+    monkeypatch.setattr(containers, "GPU_ENCODER", "libx265")  # one that starts, whatever machine this is
+    copy(source, tmp_path / "gpu.mp4", gpu=True)
+    copy(source, tmp_path / "gpu.webm", gpu=True)
+    found = [video_codec(tmp_path / name) for name in ("cpu.mp4", "gpu.mp4", "gpu.webm")]
+    assert (found, caplog.messages) == (["h264", "hevc", "vp9"], [])
+    for name in ("h264_nvenc", "nonsense"):
+        caplog.clear()
+        monkeypatch.setattr(containers, "GPU_ENCODER", name)
+        copy(source, tmp_path / f"{name}.mkv", gpu=True)
+        assert video_codec(tmp_path / f"{name}.mkv") == "h264"
+        if name == "nonsense" or not torch.cuda.is_available():
+            assert caplog.messages == [f"{name} does not start here: the video is encoded by libx264, on the CPU"]
+    assert len(times(tmp_path / "nonsense.mkv")) == 5
+
+
+def test_a_part_of_another_encoder_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source, target = silent(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+
+    def stop() -> None:
+        with VideoReader(source) as reader, VideoWriter(target, reader, made_of={}) as writer:
+            writer.write(next(iter(reader)))
+            writer._drain(0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    monkeypatch.setattr(containers, "GPU_ENCODER", "libx265")
+    with pytest.raises(OutputError, match="it was made with another codec"):
+        copy(source, target, gpu=True, made_of={}, resume=True)
+    assert part_path(target).exists()
+
+
 def test_error_in_the_loop_removes_the_part(tmp_path: Path):
     source = silent(tmp_path / "in.mp4")
 
@@ -777,7 +818,7 @@ def test_resumed_after_a_kill_equals_an_uninterrupted_run(tmp_path: Path, name: 
 def test_a_part_without_a_whole_group_of_pictures_is_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     source, part = silent(tmp_path / "in.mp4"), part_path(tmp_path / "out.mp4")
     write(part, b"half")
-    write(part.with_suffix(".json"), b"{}")
+    write(part.with_suffix(".json"), b'{"codec": "libx264"}')
     copy(source, tmp_path / "out.mp4", resume=True, made_of={})
     assert "does not yet hold a whole group of pictures: begun anew" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
