@@ -116,7 +116,7 @@ def part_path(path: Path) -> Path:
     'a/clip.part.mp4'
     """
     ending = f".part{path.suffix}"
-    stem = os.fsencode(path.stem)[: 255 - len(b".part.kept.webm")]  # names have at most 255 bytes
+    stem = os.fsencode(path.stem)[: 255 - len(b".part.kept.state")]  # names have at most 255 bytes
     return path.with_name(os.fsdecode(stem) + ending)
 
 
@@ -137,6 +137,8 @@ def open_output(part: Path, form: str) -> OutputContainer:
         # of AAC sound shifts all tracks; before FFmpeg 8.1 (PyAV 18) the two together write broken files.
         # movie_timescale: the default rounds the start of late tracks to 1 ms
         options |= {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "200000", "movie_timescale": "90000"}
+    else:
+        options |= {"cluster_time_limit": "200"}  # ms; the default holds up to 5 s back
     return av.open(f"file:{part}", "w", format=form, options=options)
 
 

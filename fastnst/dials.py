@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fastnst.errors import ConfigError
 from fastnst.images import luma
-from fastnst.shots import is_cut
+from fastnst.shots import SMALL, is_cut
 
 COLOURS = ("style", "content")
 CELL = 4  # pixels; `Smooth` compares frames by the means of squares of this side, which takes away grain
@@ -101,8 +101,19 @@ class Smooth(nn.Module):
 
     def reset(self) -> None:
         """Forgets the frames so far."""
-        self.before: Tensor | None = None
+        self.before: Tensor | None = None  # the last frame, small
         self.averages: tuple[Tensor, Tensor] | None = None  # of the squares of the input, and of the painting
+
+    def memory(self) -> dict[str, Tensor]:
+        """Returns what is remembered, by name, for `recall`; nothing before the first frame."""
+        if self.before is None or self.averages is None:
+            return {}
+        return {"before": self.before, "squares": self.averages[0], "painted": self.averages[1]}
+
+    def recall(self, memory: Mapping[str, Tensor]) -> None:
+        """Goes on from what `memory` returned."""
+        if memory:
+            self.before, self.averages = memory["before"], (memory["squares"], memory["painted"])
 
     def forward(self, content: Float[Tensor, "time 3 height width"]) -> Float[Tensor, "time 3 height width"]:
         """Returns the frames painted; they follow those of the call before."""
@@ -113,9 +124,12 @@ class Smooth(nn.Module):
         self, content: Float[Tensor, "1 3 height width"], painted: Float[Tensor, "1 3 height width"]
     ) -> Float[Tensor, "1 3 height width"]:
         """Returns the painting of the stream's next frame, averaged with those before."""
-        if self.before is not None and (self.before.shape != content.shape or self.is_cut(self.before, content)):
-            self.reset()
-        self.before = content
+        small = F.interpolate(content.float(), SMALL, mode="area")
+        if self.averages is not None and self.before is not None:
+            resized = self.averages[1].shape != painted.shape
+            if resized or self.is_cut(self.before, small):
+                self.reset()
+        self.before = small
         squares = F.avg_pool2d(content.float(), CELL, ceil_mode=True)  # (1, 3, H / CELL, W / CELL)
         if self.averages is None:
             self.averages = squares, painted.float()

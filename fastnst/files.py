@@ -61,8 +61,7 @@ def replaced(path: str | Path) -> Iterator[Path]:
         part = Path(name)
         os.close(handle)
         yield part
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
+        sync(part)
         mask = os.umask(0)
         os.umask(mask)
         part.chmod(0o666 & ~mask)  # mkstemp makes private files; a shared folder expects the usual mode
@@ -72,3 +71,12 @@ def replaced(path: str | Path) -> Iterator[Path]:
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, would outlast a loss of power; raises OSError if they do not."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

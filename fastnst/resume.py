@@ -1,37 +1,88 @@
 """What a render that did not finish left on disk, and how the next one goes on from there.
 
-Beside the growing `out.part.mp4` lies `out.part.json`, which says what it is made of. The next run copies whole groups
-of pictures from the part, packet by packet, and encodes what comes after. While it does, the part lies under the name
-`out.part.kept.mp4`, so that a run that is killed while it goes on from another costs nothing either.
+Beside the growing `out.part.mp4` lies `out.part.state`, which says what the part is made of, how many of its frames
+would outlast a loss of power, and what the net remembered of the shot by then. The next run copies these frames, packet
+by packet, and encodes what comes after. While it does, the part lies under the name `out.part.kept.mp4`, so that a run
+that is killed while it goes on from another costs nothing either.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from av.bitstream import BitStreamFilterContext
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from fastnst.containers import kept_path, main_video_stream, open_input
 from fastnst.errors import FastnstError, OutputError
+from fastnst.files import replaced
 
 log = logging.getLogger(__name__)
 
 PLAIN = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}  # to packets as an encoder gives them
 
 
-def record_path(part: Path) -> Path:
-    """Returns where it is written what a part is made of.
+@dataclass(frozen=True)
+class State:
+    """How far a render has come.
 
-    >>> record_path(Path("clip.part.mp4")).name
-    'clip.part.json'
+    Attributes:
+        frames: how many first frames of the part are safe; a keyframe comes after them.
+        seen: how many first frames had been painted when `memory` was taken; no more than `frames`.
+        memory: what the net remembered of them, by name.
     """
-    return part.with_suffix(".json")
+
+    frames: int = 0
+    seen: int = 0
+    memory: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def state_path(part: Path) -> Path:
+    """Returns where the state of a part lies.
+
+    >>> state_path(Path("clip.part.mp4")).name
+    'clip.part.state'
+    """
+    return part.with_suffix(".state")
+
+
+def save_state(part: Path, made_of: dict[str, Any], state: State) -> None:
+    """Writes down what a part is made of and how far it has come; the file is always whole.
+
+    Raises:
+        OutputError: the disk is full.
+    """
+    about = {"made_of": made_of, "frames": state.frames, "seen": state.seen}
+    arrays = {name: np.ascontiguousarray(each) for name, each in state.memory.items()}
+    with replaced(state_path(part)) as file:
+        save_file(arrays, file, metadata={"fastnst": json.dumps(about)})
+
+
+def load_state(part: Path, made_of: dict[str, Any]) -> State:
+    """Returns how far a part has come; raises OutputError unless it was made of the same."""
+    anew = "resume=false begins anew"
+    try:
+        with safe_open(state_path(part), framework="np") as file:
+            about = json.loads(file.metadata()["fastnst"])
+            before, frames, seen = about["made_of"], int(about["frames"]), int(about["seen"])
+            different = [name for name in made_of | before if before.get(name) != made_of.get(name)]
+            state = State(frames, seen, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, LookupError) as error:
+        raise OutputError(f"cannot go on from '{part}': nothing says what it is made of; {anew}") from error
+    if different:
+        names = ", ".join(different)
+        raise OutputError(f"cannot go on from '{part}': it was made with another {names}; {anew}")
+    return state
 
 
 def begin_anew(part: Path, made_of: dict[str, Any] | None) -> None:
@@ -44,63 +95,70 @@ def begin_anew(part: Path, made_of: dict[str, Any] | None) -> None:
 
 def forget(part: Path, made_of: dict[str, Any] | None = None) -> None:
     """Removes a part and what belongs to it; then, if given, writes down what the next one is made of."""
-    for path in (part, *((kept_path(part), record_path(part)) if record_path(part).exists() else ())):
-        path.unlink(missing_ok=True)
-    if made_of is not None:  # last: no part may ever lie beside the record of another
-        record_path(part).write_text(json.dumps(made_of), encoding="utf-8")
+    part.unlink(missing_ok=True)
+    state_path(part).unlink(missing_ok=True)
+    forget_kept(part)
+    if made_of is not None:  # last: no part may ever lie beside the state of another
+        save_state(part, made_of, State())
 
 
-def go_on(part: Path, made_of: dict[str, Any] | None) -> int:
-    """Puts what an earlier run left where it can be read while a new part grows; returns how many frames it gives.
+def forget_kept(part: Path) -> None:
+    """Removes what was gone on from."""
+    kept = kept_path(part)
+    if state_path(kept).exists():
+        kept.unlink(missing_ok=True)
+        state_path(kept).unlink()
+
+
+def go_on(part: Path, made_of: dict[str, Any] | None) -> State:
+    """Puts what an earlier run left where it can be read while a new part grows; returns what it gives.
 
     Raises:
         OutputError: it was made of something else, or nothing says of what.
     """
-    kept = kept_path(part)
-    found = {path: whole_frames(path) for path in (part, kept) if path.exists()}
-    if found:
-        check_record(part, next(iter(found)), made_of or {})
-    best = max(found, key=lambda path: found[path], default=None)
-    if best is None or not found[best]:
+    kept, made_of = kept_path(part), made_of or {}
+    found = {path: usable(path, load_state(path, made_of)) for path in (part, kept) if path.exists()}
+    best = max(found, key=lambda path: found[path].frames, default=None)
+    if best is None or not found[best].frames:
         if best is not None:
             log.warning("'%s' does not yet hold a whole group of pictures: begun anew", best)
         forget(part, made_of)
-        return 0
+        return State()
     if best is part:
+        shutil.copyfile(state_path(part), state_path(kept))
         part.replace(kept)
-    log.warning("going on after %d frames that '%s' holds", found[best], part)
+    save_state(part, made_of, State())
+    log.warning("going on after %d frames that '%s' holds", found[best].frames, part)
     return found[best]
 
 
-def check_record(part: Path, found: Path, made_of: dict[str, Any]) -> None:
-    """Raises OutputError unless `found` was made of the same."""
-    anew = "resume=false begins anew"
-    try:
-        before = json.loads(record_path(part).read_text(encoding="utf-8"))
-        different = [name for name in made_of | before if before.get(name) != made_of.get(name)]
-    except (OSError, ValueError, TypeError) as error:
-        raise OutputError(f"cannot go on from '{found}': nothing says what it is made of; {anew}") from error
-    if different:
-        names = ", ".join(different)
-        raise OutputError(f"cannot go on from '{found}': it was made with another {names}; {anew}")
+def usable(part: Path, state: State) -> State:
+    """Returns what a part gives the next run: what is in it up to a keyframe, if that is less than its state says.
+
+    Without a memory of no more frames than that, all of them are painted again.
+    """
+    frames = whole_frames(part, state.frames)
+    return State(frames, state.seen, state.memory) if state.seen <= frames else State(frames)
 
 
 def give_back(part: Path) -> None:
     """Puts what the earlier run left back to where it was."""
-    if kept_path(part).exists():
-        kept_path(part).replace(part)
+    kept = kept_path(part)
+    if kept.exists():
+        kept.replace(part)
+        state_path(kept).replace(state_path(part))
         log.warning("'%s' is again as the earlier run left it", part)
 
 
-def whole_frames(path: Path) -> int:
-    """Returns how many frames come before the last keyframe of a file whose end may be missing; 0 if none can be read.
+def whole_frames(path: Path, limit: int) -> int:
+    """Returns how many frames, up to `limit`, come before a keyframe of a file whose end may be missing.
 
-    Up to there every group of pictures is whole, whatever happened to the end.
+    Up to there every group of pictures is whole, whatever happened to the end; 0 if none can be read.
     """
     count = whole = 0
     with suppress(FastnstError, av.FFmpegError, EOFError), open_input(path) as container:
         for packet in container.demux(main_video_stream(container, path)):
-            if not packet.size or packet.is_corrupt:
+            if not packet.size or packet.is_corrupt or count > limit:
                 break
             if packet.is_keyframe:
                 whole = count

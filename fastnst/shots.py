@@ -7,7 +7,7 @@ do change, as in a fade, they are followed fast: the wrong statistics do not onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,22 @@ class ShotNorm(nn.Module):
         """Forgets the shot."""
         self.statistics: list[Statistics] | None = None
         self.before: Tensor | None = None
+
+    def memory(self) -> dict[str, Tensor]:
+        """Returns what is remembered, by name, for `recall`; nothing before the first frame."""
+        if self.before is None or self.statistics is None:
+            return {}
+        layers = enumerate(self.statistics)
+        return {"before": self.before} | {
+            f"{n}.{name}": each for n, own in layers for name, each in own._asdict().items()
+        }
+
+    def recall(self, memory: Mapping[str, Tensor]) -> None:
+        """Goes on from what `memory` returned."""
+        if memory:
+            self.before = memory["before"]
+            layers = range(len(memory) // len(Statistics._fields))
+            self.statistics = [Statistics(*(memory[f"{n}.{name}"] for name in Statistics._fields)) for n in layers]
 
     def forward(self, content: Float[Tensor, "time 3 height width"]) -> Float[Tensor, "time 3 height width"]:
         """Returns the frames stylized; they follow those of the call before."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from math import ceil
+from itertools import accumulate
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -32,7 +32,6 @@ BATCH = {"cuda": 4}  # frames per pass; 1 on other devices, where more frames ta
 PIXELS = 2**21  # per pass, if a GPU's memory does not set the limit: 1920x1080 goes through whole
 BYTES = 2000  # of a GPU per pixel of a pass, for the larger net in half precision, with room to spare
 SMALLER = 4  # by which the tiles shrink where memory runs out
-WARM_UP = 250  # frames that the net sees again before those that a resumed render adds; 0.98**250 is under 1 %
 NORMS = ("shot", "frame")  # where the statistics of instance norm come from, for video
 Progress = Callable[[int, "int | None"], None]  # frames done, frames in all if known
 
@@ -132,7 +131,7 @@ class Stylizer:
             EnvironmentFault: a single frame of this size does not fit the memory, in small tiles either.
         """
         net = self.net if net is None else net
-        parts = [part for part in net.modules() if isinstance(part, (ShotNorm, Smooth))]
+        parts = parts_that_remember(net)
         remembered = [dict(part.__dict__) for part in parts]
         try:
             return self._stylized(pixels, net)
@@ -200,9 +199,9 @@ class Stylizer:
             background: what transparent video is laid on, see `VideoReader`.
             fps: a constant frame rate, see `VideoReader`; a frame that is shown again is not stylized again, and one
                 that is not shown is not stylized. None keeps each frame's own time.
-            resume: go on from the part that an earlier run with the same input and settings left, if there is one. Its
-                frames are kept up to its last keyframe. What remembers earlier frames (`norm="shot"`, `smooth`) sees
-                the last 250 of them again: it is as it was if a shot began there, and within 1 % of it otherwise.
+            resume: go on from the part that an earlier run with the same input and settings left, if there is one, to
+                the result of a run that was not interrupted. Its frames are kept up to a keyframe, and so is what
+                `norm="shot"` and `smooth` remembered of them.
             progress: called after each batch.
 
         Raises:
@@ -214,7 +213,7 @@ class Stylizer:
         net = ShotNorm(self.net) if norm == "shot" else self.net
         net = Smooth(net, smooth) if smooth else net
         batch = batch or BATCH.get(self.device.type, 1)
-        seen_again = 0 if net is self.net else WARM_UP
+        remembering = parts_that_remember(net)
         settings = {"max_side": max_side, "norm": norm, "smooth": smooth, "background": background}
         settings |= {"crf": crf, "preset": preset, "fps": None if fps is None else str(fps)}
         made_of: dict[str, Any] = {**identity(Path(path)), "net": fingerprint(self.net), **self._dials, **settings}
@@ -233,15 +232,21 @@ class Stylizer:
                 resume=resume,
             ) as writer,
         ):
-            seen_again *= max(1, ceil(reader.frame_rate / reader.source_rate))  # shown so often
+            known = writer.seen if remembering else writer.kept  # frames that need not be painted again
+            for part in remembering:
+                part.recall(memory_for(part, writer.memory, self.device))
             for frames in reader:
-                done += sum(frames.durations) // reader.step if reader.step else len(frames.pts)
-                if done > writer.kept - seen_again:
+                shown = [lasts // reader.step if reader.step else 1 for lasts in frames.durations]  # how often
+                ends = list(accumulate(shown, initial=done))[1:]
+                done = ends[-1]
+                skipped = frames.pixels[: sum(end <= known for end in ends)]
+                if len(skipped) < len(frames.pts):
                     begun = perf_counter()
-                    frames = replace(frames, pixels=self.frames(frames.pixels, net))
+                    stylized = self.frames(frames.pixels[len(skipped) :], net)
                     net_seconds += perf_counter() - begun
-                    painted += len(frames.pts)
-                writer.write(frames)
+                    painted += len(stylized)
+                    frames = replace(frames, pixels=torch.cat([skipped, stylized]) if len(skipped) else stylized)
+                writer.write(frames, memory_of(remembering))
                 progress(done, reader.frame_count)
         seconds = perf_counter() - started
         return summary(out, done, writer.width, writer.height, seconds, net_seconds, reader.damage, painted)
@@ -266,6 +271,26 @@ class Stylizer:
         net_seconds = perf_counter() - begun
         save_image(stylized, out)
         return summary(out, 1, width, height, perf_counter() - started, net_seconds, [])
+
+
+def parts_that_remember(net: nn.Module) -> list[ShotNorm | Smooth]:
+    """Returns the parts of a net that remember earlier frames."""
+    return [part for part in net.modules() if isinstance(part, (ShotNorm, Smooth))]
+
+
+def memory_of(parts: list[ShotNorm | Smooth]) -> dict[str, Tensor]:
+    """Returns what the parts remember, under names that say whose it is."""
+    return {f"{type(part).__name__}.{name}": each for part in parts for name, each in part.memory().items()}
+
+
+def memory_for(part: ShotNorm | Smooth, memory: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    """Returns what in `memory` belongs to the part, on the device."""
+    own = f"{type(part).__name__}."
+    return {
+        name.removeprefix(own): torch.from_numpy(each).to(device)
+        for name, each in memory.items()
+        if name.startswith(own)
+    }
 
 
 def in_half_precision(net: nn.Module) -> nn.Module:

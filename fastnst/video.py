@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice
 from math import floor
@@ -30,7 +30,6 @@ from fastnst.containers import (
     chosen_encoder,
     decoder_for,
     end_of,
-    kept_path,
     main_video_stream,
     open_input,
     open_output,
@@ -38,7 +37,8 @@ from fastnst.containers import (
     warn_of_little_space,
 )
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
-from fastnst.resume import begin_anew, forget, give_back, go_on, kept_packets
+from fastnst.files import sync
+from fastnst.resume import State, begin_anew, forget, forget_kept, give_back, go_on, kept_packets, save_state
 from fastnst.tracks import CarriedTracks, check_audio, copy_stream_tags, copy_tags
 
 if TYPE_CHECKING:  # `infer.py` opens its input before it pays for the import of torch
@@ -47,8 +47,12 @@ if TYPE_CHECKING:  # `infer.py` opens its input before it pays for the import of
 
 log = logging.getLogger(__name__)
 
+Memory = Mapping[str, Any]  # tensors or arrays by name
+
 QUEUED = 2  # batches that wait on each side of the net
 TICKS = 90_000  # per second at least, of the clock of a constant frame rate: it may start anywhere
+SETTLED = 1.0  # seconds of video behind a keyframe by which muxers have let go of it, which they do every 0.2 s
+LARGE = 2**20  # bytes of memory of the shot, see `VideoWriter.write`; while larger ones wait, none is taken
 
 
 @dataclass(frozen=True)
@@ -315,9 +319,10 @@ class VideoWriter:
 
     The file grows under the name `part` beside `path` and takes its place only after it was closed, reopened and
     checked. An error removes the part, or puts back the one that was gone on from; Ctrl-C and SIGTERM keep it,
-    playable. Writing happens in a background thread,
-    so an error may surface one `write` later, or at the end. Times are kept; in Matroska and WebM, which know none
-    below zero, all tracks may move by the 0.02 s of silence that AAC sound begins with.
+    playable. With `made_of`, what a later run needs is written down whenever a group of pictures is safe on disk.
+    Writing happens in a background thread, so an error may surface one `write` later, or at the end. Times are kept;
+    in Matroska and WebM, which know none below zero, all tracks may move by the 0.02 s of silence that AAC sound
+    begins with.
 
     Args:
         path: the ending chooses the container, one of `FORMATS`.
@@ -331,12 +336,14 @@ class VideoWriter:
         audio: "copy" carries sound packet by packet, and encodes anew only what the container refuses, which is said;
             "aac" encodes every track anew; "none" leaves sound out.
         made_of: what decides how the frames look, for a later run that is to go on from the part; written beside it,
-            with the codec.
+            with the codec. None: no run can.
         resume: go on from the part of an earlier run, if there is one.
 
     Attributes:
         width, height: of the frames in the file, pixels: odd ones are padded to even where the codec wants that.
         kept: of how many first frames the pictures are taken from the earlier part, whatever is written for them.
+        seen: after how many first frames `memory` was taken.
+        memory: the newest that was passed to the earlier run's `write` for no more frames than are kept.
 
     Raises:
         ConfigError: no container of that name, or the container cannot hold the codec or the sound.
@@ -362,12 +369,13 @@ class VideoWriter:
         check_video_target(self.path, reader.path, overwrite)
         warn_of_little_space(self.path, reader.path)
         self.part = part_path(self.path)
-        self.kept = 0
+        self._state = State()  # of the earlier part; then the newest that is written down
         form = FORMATS[self.path.suffix.lower()]
         check_audio(audio, form)
         self._codec = chosen_encoder(reader, form, crf, preset, gpu) if codec == "auto" else codec
         if made_of is not None:
             made_of = {**made_of, "codec": self._codec}  # pictures of two encoders do not play in one file
+        self._made_of = made_of
         self._reader = reader
         self._ends_at = 0.0  # when the last frame written ends, seconds
         self._durations: dict[int, int] = {}  # of the frames inside the encoder, by their pts
@@ -375,9 +383,12 @@ class VideoWriter:
         self._source = open_input(reader.path)  # a second handle, from which the other tracks are copied
         try:
             if resume:
-                self.kept = go_on(self.part, made_of)
+                self._state = go_on(self.part, made_of)
             else:
                 begin_anew(self.part, made_of)
+            self.kept, self.seen, self.memory = self._state.frames, self._state.seen, self._state.memory
+            self._muxed, self._keyframe, self._unsettled = 0, 0, None
+            self._waiting: deque[tuple[int, Memory]] = deque()  # memories of frames that are not safe yet
             self._kept_packets = kept_packets(self.part) if self.kept else iter(())
             self._container = open_output(self.part, form)
             try:
@@ -412,9 +423,12 @@ class VideoWriter:
                 if stopped:
                     log.warning("stopped after %d frames, which play in '%s'", self.frames_written, self.part)
                     if self.kept:
-                        kept_path(self.part).unlink(missing_ok=True)
+                        forget_kept(self.part)
                 else:
+                    sync(self.part)
                     self.part.replace(self.path)
+                    with suppress(OSError):  # some file systems know no such thing
+                        sync(self.path.parent)
                     forget(self.part)
                 keep = True
         except OSError as failure:
@@ -429,13 +443,17 @@ class VideoWriter:
             if not keep:
                 self._discard()
 
-    def write(self, frames: Frames) -> None:
+    def write(self, frames: Frames, memory: Memory | None = None) -> None:
         """Queues frames for encoding; waits while the queue is full.
+
+        Args:
+            frames: the next frames.
+            memory: what a later run has to know of all frames so far to go on after these; tensors that nobody changes.
 
         Raises:
             OutputError: earlier frames could not be written.
         """
-        self._submit(self._encode, frames)
+        self._submit(self._encode, frames, memory or {})
         self._drain(QUEUED)
 
     def _submit(self, work: Callable[..., None], *arguments: object) -> None:
@@ -449,7 +467,7 @@ class VideoWriter:
             except (OSError, av.FFmpegError) as error:
                 raise self._in_words(error) from error
 
-    def _encode(self, frames: Frames) -> None:
+    def _encode(self, frames: Frames, memory: Memory) -> None:
         pixels = frames.pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # (T, H, W, 3)
         below, right = self.height - pixels.shape[1], self.width - pixels.shape[2]
         if below or right:
@@ -471,16 +489,41 @@ class VideoWriter:
                 self._ends_at = float((pts + duration) * self._reader.time_base)
                 self._tracks.copy(until=self._ends_at)
                 self.frames_written += 1
+        large = sum(each.nbytes for each in memory.values()) > LARGE
+        if self.frames_written > self.kept and not (large and self._waiting):
+            self._waiting.append((self.frames_written, memory))
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts or 0, 0)  # encoders forget it
+            time = float((packet.pts or 0) * packet.time_base)
+            if packet.is_keyframe and self._muxed >= self.kept:  # before that, the earlier part is safer
+                self._keyframe = self._muxed
+                self._unsettled = self._unsettled or (self._keyframe, time)
             self._container.mux(packet)
+            self._muxed += 1
+            if self._unsettled is not None and time >= self._unsettled[1] + SETTLED:
+                self._settle(self._unsettled[0])
+
+    def _settle(self, frames: int) -> None:
+        """Makes the first frames, up to a keyframe, outlast a loss of power, and only then writes that down."""
+        self._unsettled = None
+        newest = None
+        while self._waiting and self._waiting[0][0] <= frames:
+            newest = self._waiting.popleft()
+        if newest is not None:
+            self._state = State(frames, newest[0], {name: each.cpu().numpy() for name, each in newest[1].items()})
+        if self._made_of is not None and frames:
+            sync(self.part)
+            self._state = replace(self._state, frames=frames)
+            save_state(self.part, self._made_of, self._state)
 
     def _finish(self, stopped: bool) -> None:
         self._mux(self._stream.encode(None))
         self._tracks.copy(until=self._ends_at if stopped else float("inf"))
         self._container.close()
+        if stopped:
+            self._settle(self._keyframe)
 
     def _check(self) -> None:
         """Reopens the finished file and compares; FFmpeg may fail without saying so."""

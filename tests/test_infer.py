@@ -401,7 +401,7 @@ def test_stopping_keeps_a_playable_part_and_says_where(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == status, err
-    assert names(tmp_path) == ["in.mp4", "in_tiny.part.json", "in_tiny.part.mp4"]
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4", "in_tiny.part.state"]
     assert "in_tiny.part.mp4" in err
     assert "Traceback" not in err
     assert out == ""
@@ -417,7 +417,7 @@ def test_kill_leaves_a_part_that_plays_and_the_next_run_says_so(tmp_path: Path, 
     wait_for(tmp_path / "in_tiny.part.mp4", 100_000, process)
     process.kill()
     process.communicate()
-    assert names(tmp_path) == ["in.mp4", "in_tiny.part.json", "in_tiny.part.mp4"]
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4", "in_tiny.part.state"]
     kept = times(tmp_path / "in_tiny.part.mp4")
     assert len(kept) > 10
     assert kept == times(source)[: len(kept)]
@@ -429,7 +429,7 @@ def test_kill_leaves_a_part_that_plays_and_the_next_run_says_so(tmp_path: Path, 
 
 
 def test_killed_twice_and_resumed_equals_an_uninterrupted_run(tmp_path: Path, checkpoint: Path):
-    """`norm=shot` too: all that the net has seen, 250 frames at most, it sees again."""
+    """With `norm=shot` too: what the net remembered of the shot lies beside the part."""
     source = clip(tmp_path / "in.mp4", "-preset", "ultrafast", seconds=8)
     settings = ("video=in.mp4", f"ckpt={checkpoint}", "codec=ffv1", "resume=true")
     whole = run(tmp_path, *settings, "out=whole.mkv")  # nothing to resume: it just runs
@@ -462,8 +462,8 @@ def test_part_of_other_settings_or_of_another_input_is_not_gone_on_from(
     monkeypatch.chdir(tmp_path)
     settings = (f"ckpt={checkpoint}", "out=out.mp4", "resume=true")
 
-    def stopped(self, frames):
-        write(self, frames)
+    def stopped(self, *frames):
+        write(self, *frames)
         self._drain(0)
         raise KeyboardInterrupt
 
@@ -472,7 +472,7 @@ def test_part_of_other_settings_or_of_another_input_is_not_gone_on_from(
         patch.setattr(VideoWriter, "write", stopped)
         assert command("video=in.mp4", *settings, "batch=2")[0] == 130
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert sorted(before) == ["in.mp4", "other.mp4", "out.part.json", "out.part.mp4"]
+    assert sorted(before) == ["in.mp4", "other.mp4", "out.part.mp4", "out.part.state"]
     for changed, what in (
         (["video=other.mp4"], "input"),
         (["video=in.mp4", "crf=20"], "crf"),
@@ -482,7 +482,10 @@ def test_part_of_other_settings_or_of_another_input_is_not_gone_on_from(
         assert (status, out, len(err.splitlines())) == (4, "", 1), err
         assert f"cannot go on from 'out.part.mp4': it was made with another {what}; resume=false begins anew" in err
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    (tmp_path / "out.part.json").unlink()
+    for content in (before["out.part.state"][:-9], b"x" * 99, b""):
+        (tmp_path / "out.part.state").write_bytes(content)
+        assert "nothing says what it is made of" in command("video=in.mp4", *settings)[2]
+    (tmp_path / "out.part.state").unlink()
     assert "nothing says what it is made of" in command("video=in.mp4", *settings)[2]
     assert (tmp_path / "out.part.mp4").read_bytes() == before["out.part.mp4"]
 

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from media import clip, ffmpeg, silent, times, tracks
+from media import clip, ffmpeg, pictures, silent, times, tracks
 from PIL import Image
 from torch import nn
 
@@ -272,6 +272,33 @@ def test_video_is_encoded_by_the_gpu_where_the_net_runs_on_one(tmp_path: Path, m
         stylizer.video(source, tmp_path / f"{device}.mp4")
         with av.open(str(tmp_path / f"{device}.mp4")) as container:
             assert container.streams.video[0].codec_context.name == codec
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.8])
+def test_resumed_in_a_long_shot_equals_an_uninterrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smooth):
+    """Also in what is remembered of the shot since its first frame. What lies on the disk is what a kill leaves."""
+    fading = ["-vf", "eq=brightness=0.3*sin(t/3):eval=frame"]  # the average over the shot is never that of a few frames
+    source = ffmpeg(*pictures(12, "64x48"), *fading, "-c:v", "ffv1", "-pix_fmt", "bgr0", tmp_path / "in.mkv")
+    net, settings, left, seen = small_net(), {"codec": "ffv1", "smooth": smooth}, {}, []
+    Stylizer(net, "cpu").video(source, tmp_path / "whole.mkv", **settings)
+
+    def note(done: int, total: int | None) -> None:
+        if done == 280:
+            for name in ("out.part.state", "out.part.mkv"):
+                left[tmp_path / name] = (tmp_path / name).read_bytes()
+
+    Stylizer(net, "cpu").video(source, tmp_path / "out.mkv", progress=note, **settings)
+    (tmp_path / "out.mkv").unlink()
+    for path, content in left.items():
+        path.write_bytes(content)
+    with monkeypatch.context() as patch:
+        frames = Stylizer.frames
+        patch.setattr(Stylizer, "frames", lambda *call: seen.append(len(call[1])) or frames(*call))
+        Stylizer(net, "cpu").video(source, tmp_path / "out.mkv", batch=7, resume=True, **settings)
+    assert sum(seen) <= 150  # of 300: the first were kept, and not painted to be remembered
+    with VideoReader(tmp_path / "out.mkv") as resumed, VideoReader(tmp_path / "whole.mkv") as whole:
+        for each, expected in zip(resumed, whole, strict=True):
+            assert torch.equal(each.pixels, expected.pixels)
 
 
 def picture(path: Path, size: tuple[int, int] = (20, 12)) -> Path:
