@@ -32,7 +32,7 @@ USAGE = """
 python infer.py video=in.mp4 ckpt=checkpoints/picasso.ckpt
 
 Stylizes a video frame by frame; frame count, timing, size and sound are kept. Many at once: video=[a.mp4,b.mp4],
-video='clips/*.mp4' or video=FOLDER, and out=FOLDER. Finished results are skipped; what fails does not stop the rest.
+video='clips/*.mp4' or video=FOLDER, and out=FOLDER. Outputs that exist are skipped; what fails does not stop the rest.
 Exit status: 0 done, 2 wrong settings, 3 unreadable input, 4 output exists or cannot be written, 5 the machine lacks
 something, 6 done, but the input was damaged, 130 Ctrl-C; of many inputs the first failure's, 6 if nothing is worse.
 """
@@ -55,8 +55,10 @@ def infer(settings: dict[str, Any]) -> None:
 
     import torch  # from here on it takes seconds
 
+    from fastnst.dials import Smooth
     from fastnst.stylizer import Stylizer
 
+    Smooth(torch.nn.Identity(), settings["smooth"])  # out of range: now, not at the first of many jobs
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
     dials = {name: settings[name] for name in ("strength", "color", "scale", "max_pixels_per_pass")}
@@ -68,7 +70,8 @@ def infer(settings: dict[str, Any]) -> None:
     if settings["report"] == "json":
         print(json.dumps(asdict(summary)))
     else:
-        print(f"{summary.frames} frames, {summary.width}x{summary.height}, in {summary.seconds:.1f} s")
+        frames = "1 frame" if summary.frames == 1 else f"{summary.frames} frames"
+        print(f"{frames}, {summary.width}x{summary.height}, in {summary.seconds:.1f} s")
         print(f"{summary.fps:.2f} fps end to end, {summary.net_fps:.2f} fps net only, on {stylizer.device}")
         print(summary.path)
     if summary.damage:
@@ -80,7 +83,7 @@ def infer(settings: dict[str, Any]) -> None:
 def stylize(stylizer: Stylizer, settings: dict[str, Any], job: Job) -> Summary:
     """Does one job: a video, or a picture."""
     shared: dict[str, Any] = {name: settings[name] for name in ("overwrite", "max_side")}
-    if not check_job(job, settings["overwrite"]):
+    if job.source.suffix.lower() in PICTURES:
         return stylizer.picture(*job, **shared)
     names = ("strict", "batch", "norm", "smooth", "codec", "crf", "preset", "audio", "background", "fps", "resume")
     coding = {name: settings[name] for name in names}
@@ -108,8 +111,6 @@ def check(settings: dict[str, Any]) -> None:
         value = settings[name]
         if not (type(value) is int and low <= value <= high) and not (value is None and name != "crf"):
             raise ConfigError(f"{name}={value} should be a whole number from {low} to {high}")
-    if not 0 <= settings["smooth"] <= 0.95:
-        raise ConfigError(f"smooth={settings['smooth']} must be from 0 to 0.95")
     colour_named(settings["background"])
     check_audio(settings["audio"])
     if settings["fps"] is not None:
@@ -119,17 +120,17 @@ def check(settings: dict[str, Any]) -> None:
             raise ConfigError(f"{name}={settings[name]} should be {' or '.join(choices)}")
 
 
-def check_job(job: Job, overwrite: bool) -> bool:
-    """Returns `is_video` of the input; raises also ConfigError or OutputError if the result cannot be written."""
-    if is_video(job.source):
-        check_video_target(job.out, job.source, overwrite)
-        return True
-    check_target(job.out, job.source, overwrite)
-    return False
+def check_job(job: Job, overwrite: bool) -> None:
+    """Raises InputError, ConfigError or OutputError if the input cannot be read or the result cannot be written."""
+    (check_video_target if is_video(job.source) else check_target)(job.out, job.source, overwrite)
 
 
 def is_video(source: Path) -> bool:
-    """Returns whether the file is a video, or else a picture; raises InputError if it cannot be read."""
+    """Returns whether the file is a video, or else a picture; raises InputError if it cannot be read.
+
+    It is opened here so that what cannot be read is refused at once, and again, when torch and the net are loaded, to
+    be stylized: how it is read then hangs on the device.
+    """
     if source.suffix.lower() in PICTURES:
         check_input(source, "picture")
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import signal
@@ -115,6 +116,28 @@ def quoted(argument: str, paths: Collection[str]) -> str:
     value = re.sub(r"(\\*)'", lambda match: match.group(1) * 2 + r"\'", value)
     value = re.sub(r"(\\+)$", lambda match: match.group(1) * 2, value)
     return f"{name}='{value.replace('${', chr(92) + '${')}'"
+
+
+def listed(value: Any) -> list[str]:
+    """Returns the names in a setting: a list, or text with commas between them, in brackets or not.
+
+    A name with a comma stands in quotes; text that names a file is that file.
+
+    >>> listed("a.ckpt,wave"), listed("['a,b.ckpt', wave]"), listed(None)
+    (['a.ckpt', 'wave'], ['a,b.ckpt', 'wave'], [])
+    """
+    if not value:
+        return []
+    if isinstance(value, list):
+        return [str(each) for each in value]
+    text = str(value)
+    if os.path.exists(text):  # noqa: PTH110 (a name with a comma in it; Path's own raises on a long list)
+        return [text]
+    if text[0] == "[" and text[-1] == "]":
+        text = text[1:-1]
+    quote = "'" if re.search(r"(^|,)\s*'[^']*'\s*(,|$)", text) else '"'
+    reader = csv.reader([text], quotechar=quote, skipinitialspace=True)
+    return [name.strip() for name in next(reader, []) if name.strip()]
 
 
 def one_line(error: BaseException) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 
 from fastnst import cli
 from fastnst.checkpoint import Checkpoint, load_checkpoint
+from fastnst.cli import listed
 from fastnst.containers import FORMATS
 from fastnst.errors import ConfigError, InputError, OutputError
 from fastnst.images import load_image, save_image, to_tensor, with_shorter_side
@@ -113,25 +112,6 @@ def check(settings: dict[str, Any]) -> None:
             raise ConfigError(f"{name}={value} should be a whole number from {low} to {high}")
     if settings["norm"] not in NORMS:
         raise ConfigError(f"norm={settings['norm']} should be {' or '.join(NORMS)}")
-
-
-def listed(value: Any) -> list[str]:
-    """Returns the names in a setting: a list, or text with commas between them, in brackets or not.
-
-    >>> listed("a.ckpt,wave"), listed("['a,b.ckpt', wave]"), listed(None)
-    (['a.ckpt', 'wave'], ['a,b.ckpt', 'wave'], [])
-    """
-    if not value:
-        return []
-    if isinstance(value, list):
-        return [str(each) for each in value]
-    text = str(value)
-    if os.path.exists(text):  # noqa: PTH110 (a name with a comma in it; Path's own raises on a long list)
-        return [text]
-    if text[0] == "[" and text[-1] == "]":
-        text = text[1:-1]
-    reader = csv.reader([text], quotechar='"' if '"' in text else "'", skipinitialspace=True)
-    return [name.strip() for name in next(reader, []) if name.strip()]
 
 
 def find_clips(names: Sequence[str]) -> dict[str, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import json
 import logging
@@ -12,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastnst.cli import listed
 from fastnst.containers import FORMATS, kept_path, part_path
 from fastnst.errors import ConfigError, DamagedInput, FastnstError, OutputError
 from fastnst.files import PICTURES
@@ -57,7 +57,7 @@ def find_sources(named: str | Sequence[str]) -> tuple[list[Source], bool]:
 
     Args:
         named: a file, a folder, a glob ("clips/*.mp4"), or a list of these: "[a.mp4,b.mp4]", where a name with a comma
-            stands in double quotes.
+            stands in quotes.
 
     Raises:
         ConfigError: a list is empty, or a folder has no videos or pictures.
@@ -76,7 +76,7 @@ def find_sources(named: str | Sequence[str]) -> tuple[list[Source], bool]:
             raise ConfigError(f"no videos or pictures in '{path}'")
         return [Source(file, path) for file in files], True
     if named.startswith("[") and named.endswith("]"):
-        return find_sources(next(csv.reader([named[1:-1]], skipinitialspace=True), []))
+        return find_sources(listed(named))
     if files := media(map(Path, glob.iglob(named, recursive=True))):  # noqa: PTH207 (Path.glob takes no absolute ones)
         return [Source(file) for file in files], True
     return [Source(path)], False
@@ -140,7 +140,7 @@ def run_all(jobs: Sequence[Job], stylize: Callable[[Job], Summary], overwrite: b
                     raise ConfigError(f"'{job.source}': '{job.out}' is the result of another input; rename one")
                 results.add(job.out)
                 if not overwrite and os.path.lexists(job.out) and job.out.is_file():
-                    log.warning("'%s' exists; skipped", job.out)
+                    log.warning("'%s' exists, whatever made it: skipped; overwrite=true makes it anew", job.out)
                 else:
                     make_folder(job.out.parent)
                     summary = stylize(job)

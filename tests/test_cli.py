@@ -54,3 +54,10 @@ def test_unknown_setting_is_one_line_and_status_2(command, tmp_path):
     assert done.stderr.startswith("error: ")
     assert "vidoe" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_long_list_of_nets_is_no_file_name():
+    names = [f"runs/{number}/net.ckpt" for number in range(60)]
+    assert cli.listed(",".join(names)) == names
+    assert cli.listed(f"[{', '.join(names)}]") == names
+    assert cli.listed(names) == names

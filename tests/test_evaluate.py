@@ -393,13 +393,6 @@ def test_mistakes_get_one_line_and_their_status(command, videos, checkpoint, tmp
         assert len(err.splitlines()) == 1
 
 
-def test_long_list_of_nets_is_no_file_name():
-    names = [f"runs/{number}/net.ckpt" for number in range(60)]
-    assert evaluate.listed(",".join(names)) == names
-    assert evaluate.listed(f"[{', '.join(names)}]") == names
-    assert evaluate.listed(names) == names
-
-
 def test_stylized_clip_of_another_size_is_made_to_the_inputs(videos, tmp_path):
     made = ffmpeg("-i", videos / "still.mkv", "-vf", "scale=192:128:flags=neighbor", "-c:v", "ffv1", tmp_path / "x.mkv")
     painter = judge.file_painter(judge.ClipFile(made))

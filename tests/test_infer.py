@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from media import clip, decoded, silent, times, tracks
+from media import clip, decoded, ffmpeg, silent, times, tone, tracks
 from PIL import Image
 
 import infer
 from fastnst.checkpoint import save_checkpoint
 from fastnst.net import StylizationNet
-from fastnst.video import VideoWriter
+from fastnst.video import VideoReader, VideoWriter
 
 INFER = Path(infer.__file__)
 
@@ -95,6 +95,39 @@ def test_json_report_is_one_line_with_the_real_numbers(tmp_path: Path, checkpoin
     assert report["net_fps"] > report["fps"] > 0
     assert report["damage"] == []
     assert len(times(tmp_path / "x.mkv")) == 25
+
+
+def test_a_file_without_video_is_refused_and_one_frame_is_a_video(tmp_path: Path, monkeypatch, checkpoint, command):
+    monkeypatch.chdir(tmp_path)
+    ffmpeg(*tone(), "sound.m4a")
+    silent(Path("cover.png"), "-c:v", "png", "-frames:v", 1)
+    picture = ("-map", 0, "-map", 1, "-c:v", "copy", "-disposition:v:0", "attached_pic")
+    ffmpeg(*tone(), "-i", "cover.png", *picture, "cover.m4a")
+    silent(Path("none.mp4"), "-frames:v", 0)
+    before = names(tmp_path)
+    for name in ("sound.m4a", "cover.m4a", "none.mp4"):
+        status, out, err = command(f"video={name}", f"ckpt={checkpoint}")
+        assert (status, out, err) == (3, "", f"error: cannot read video '{name}': it has no video stream\n")
+    assert names(tmp_path) == before
+    source = silent(Path("one.mp4"), "-frames:v", 1)
+    status, out, err = command("video=one.mp4", f"ckpt={checkpoint}", "smooth=0.8")
+    assert (status, err) == (0, "")
+    assert out.startswith("1 frame, 128x96, in ")
+    assert times(Path("one_tiny.mp4")) == times(source)
+
+
+def test_an_input_is_opened_once_to_be_refused_and_once_to_be_read(tmp_path: Path, monkeypatch, checkpoint, command):
+    silent(tmp_path / "in.mp4", "-frames:v", 2)
+    monkeypatch.chdir(tmp_path)
+    opened, plain = [], VideoReader.__init__
+
+    def init(self, path, *arguments, **options) -> None:
+        opened.append(str(path))
+        plain(self, path, *arguments, **options)
+
+    monkeypatch.setattr(VideoReader, "__init__", init)
+    assert command("video=in.mp4", f"ckpt={checkpoint}", "out=out.mp4")[0] == 0
+    assert opened == ["in.mp4"] * 2
 
 
 def test_help_answers_fast_and_without_torch(tmp_path: Path):
@@ -256,7 +289,7 @@ def test_pictures_and_folders_are_stylized_under_their_style(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     status, out, err = command("video=in.png", f"ckpt={checkpoint}")
     assert (status, out.splitlines()[-1]) == (0, "in_tiny.png"), err
-    assert out.startswith("1 frames, 30x20")
+    assert out.startswith("1 frame, 30x20")
     status, out, err = command("video=holiday/", f"ckpt={checkpoint}")
     assert status == 0, err
     assert [line.split()[:3] for line in out.splitlines()[1:]] == [["done", "1", "30x20"]] * 2
@@ -305,7 +338,7 @@ def test_many_inputs_go_on_after_a_bad_one_and_skip_what_is_finished(
     status, out, err = command(arguments[0].replace("missing.mp4, ", ""), arguments[1])
     assert status == 0, err
     assert states(out) == ["skipped", "done", "skipped"]
-    assert "'a_tiny.mp4' exists; skipped" in caplog.messages
+    assert "'a_tiny.mp4' exists, whatever made it: skipped; overwrite=true makes it anew" in caplog.messages
     assert (inputs / "a_tiny.mp4").stat().st_mtime_ns == before
     assert states(command(*arguments, "overwrite=true")[1]) == ["done", "done", "failed", "done"]
     assert (inputs / "a_tiny.mp4").stat().st_mtime_ns > before

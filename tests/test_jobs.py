@@ -38,6 +38,13 @@ def test_list_may_hold_files_folders_globs_and_quoted_commas():
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("text", ["['b,c.mp4', it's.mp4]", '["b,c.mp4",it\'s.mp4]', "[ 'b,c.mp4' , it's.mp4 ]"])
+def test_either_quotes_hold_a_comma_and_an_apostrophe_is_none(text: str):
+    assert [str(source.path) for source in find_sources(text)[0]] == ["b,c.mp4", "it's.mp4"]
+    assert [str(source.path) for source in find_sources("['tis.mp4,b.mp4]")[0]] == ["'tis.mp4", "b.mp4"]
+
+
+@pytest.mark.usefixtures("here")
 def test_glob_may_be_absolute_or_go_into_folders():
     put("a.mp4", "f/b.mp4")
     absolute = Path.cwd() / "a.mp4"
