@@ -242,6 +242,8 @@ class Stylizer:
                 skipped = frames.pixels[: sum(end <= known for end in ends)]
                 if len(skipped) < len(frames.pts):
                     begun = perf_counter()
+                    for part in remembering if frames.new_size and not len(skipped) else ():
+                        part.reset()
                     stylized = self.frames(frames.pixels[len(skipped) :], net)
                     net_seconds += perf_counter() - begun
                     painted += len(stylized)

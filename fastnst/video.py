@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -63,11 +63,13 @@ class Frames:
         pixels: RGB, 0-255, on the CPU.
         pts: when each frame is shown, in units of the reader's `time_base`.
         durations: for how long, in the same units; at a constant frame rate whole multiples of the reader's `step`.
+        new_size: in the file they have another size than those before: what was remembered of these is of no use.
     """
 
     pixels: UInt8[Tensor, "time 3 height width"]
     pts: list[int]
     durations: list[int]
+    new_size: bool = False
 
 
 class VideoReader:
@@ -145,7 +147,8 @@ class VideoReader:
         self._decoded_size = frame.width, frame.height
         self._coded_size = scaled_size(frame.width, frame.height, max_side)
         self.width, self.height = self._coded_size[::-1] if self._sideways else self._coded_size
-        self._frames = chain([first], self._frames)
+        self._sizes = groupby(chain([first], self._frames), lambda timed: (timed[0].width, timed[0].height))
+        self._of_one_size = next(self._sizes)[1]
         self._executor = ThreadPoolExecutor(1, "video reader")
 
     def __enter__(self) -> VideoReader:
@@ -185,11 +188,15 @@ class VideoReader:
     def _next_batch(self) -> Frames | None:
         import torch
 
-        timed = list(islice(self._frames, self.batch))
+        timed, new_size = list(islice(self._of_one_size, self.batch)), False
+        if not timed and (following := next(self._sizes, None)):
+            self._of_one_size = following[1]
+            timed, new_size = list(islice(self._of_one_size, self.batch)), True
         if not timed:
             return None
         pixels = torch.from_numpy(np.stack([self._to_rgb(frame) for frame, _, _ in timed]))  # (T, H, W, 3)
-        return Frames(pixels.permute(0, 3, 1, 2), [pts for _, pts, _ in timed], [duration for _, _, duration in timed])
+        _, pts, durations = zip(*timed, strict=True)
+        return Frames(pixels.permute(0, 3, 1, 2), list(pts), list(durations), new_size)
 
     def _timed(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Yields each frame with its pts and duration, and judges the damage at the end."""

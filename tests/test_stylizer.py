@@ -16,7 +16,7 @@ from fastnst.checkpoint import save_checkpoint
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.images import to_float, to_uint8
 from fastnst.net import StylizationNet
-from fastnst.shots import ShotNorm
+from fastnst.shots import ShotNorm, is_cut
 from fastnst.stylizer import Stylizer, find_device, in_half_precision
 from fastnst.video import VideoReader
 
@@ -299,6 +299,25 @@ def test_resumed_in_a_long_shot_equals_an_uninterrupted_run(tmp_path: Path, monk
     with VideoReader(tmp_path / "out.mkv") as resumed, VideoReader(tmp_path / "whole.mkv") as whole:
         for each, expected in zip(resumed, whole, strict=True):
             assert torch.equal(each.pixels, expected.pixels)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_what_is_remembered_is_forgotten_where_the_frame_size_changes(tmp_path: Path, batch: int):
+    """The same scene, brighter and larger: no cut that could be found otherwise."""
+    looks = ("-frames:v", 6, "-crf", 1)
+    dark = silent(tmp_path / "1.ts", "-vf", "lutyuv=y=val/2", *looks)
+    bright = silent(tmp_path / "2.ts", "-output_ts_offset", 2, *looks, size="256x192")
+    (tmp_path / "in.ts").write_bytes(dark.read_bytes() + bright.read_bytes())
+    stylizer = Stylizer(small_net(), "cpu")
+    stylizer.video(tmp_path / "in.ts", tmp_path / "out.mkv", codec="ffv1", batch=batch, smooth=0.9)
+    with VideoReader(tmp_path / "in.ts", 12) as content, VideoReader(tmp_path / "out.mkv", 12) as painted:
+        frames, found = torch.cat([each.pixels for each in content]), next(iter(painted)).pixels
+    assert len(frames) == len(found) == 12
+    assert not any(is_cut(*map(to_float, pair)) for pair in zip(frames[:-1].split(1), frames[1:].split(1), strict=True))
+    alone = stylizer.frames(frames)
+    differs = (found.int() - alone.int()).abs().amax((1, 2, 3)) > 1
+    assert [number for number in (0, 6) if differs[number]] == []  # as if a video began
+    assert differs[5]
 
 
 def picture(path: Path, size: tuple[int, int] = (20, 12)) -> Path:

@@ -352,8 +352,11 @@ def test_rotated_video_comes_out_upright_without_a_flag(tmp_path: Path, angle: i
     upright = decoded(source)  # ffmpeg rotates by itself
     assert read(tmp_path / "out.mkv").shape == upright.shape
     assert np.abs(read(tmp_path / "out.mkv")[0].astype(int) - upright[0]).mean() < 3
-    with av.open(str(tmp_path / "out.mkv")) as container:
-        assert next(container.decode(video=0)).rotation == 0
+    copy(source, tmp_path / "out.mp4")
+    for name in ("out.mkv", "out.mp4"):
+        with av.open(str(tmp_path / name)) as container:
+            frame = next(container.decode(video=0))
+            assert (frame.rotation, (frame.height, frame.width)) == (0, upright.shape[1:3])
 
 
 def test_pixel_shape_is_kept_and_turns_with_the_picture(tmp_path: Path):
@@ -402,8 +405,16 @@ def test_full_range_is_read_as_full_range(tmp_path: Path):
     assert np.abs(read(source).astype(int) - COLOUR).max() <= 2
 
 
-def test_output_is_tagged_bt709_and_another_program_sees_the_same_colours(tmp_path: Path):
-    source = colour_clip(tmp_path / "in.mp4", "128x96", "170m")
+@pytest.mark.parametrize(
+    ("size", "matrix", "options"),
+    [
+        ("128x96", "170m", []),
+        ("1280x720", "709", []),
+        ("128x96", "170m", ["-bsf:v", "h264_metadata=video_full_range_flag=1"]),
+    ],
+)
+def test_output_is_tagged_bt709_and_another_program_sees_the_same_colours(tmp_path: Path, size, matrix, options):
+    source = colour_clip(tmp_path / "in.mp4", size, matrix, *options, limited=not options)
     copy(source, tmp_path / "out.mp4", crf=1)
     with av.open(str(tmp_path / "out.mp4")) as container:
         frame, context = next(container.decode(video=0)), container.streams.video[0].codec_context
@@ -456,16 +467,23 @@ def test_transparent_video_is_laid_on_white_and_said(tmp_path: Path, caplog, nam
     assert np.abs(red - COLOUR).max() <= 2
 
 
-@pytest.mark.parametrize("curve", ["smpte2084", "arib-std-b67"])
-def test_hdr_is_tone_mapped_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, curve: str):
+@pytest.mark.parametrize(
+    ("curve", "coding"),
+    [
+        ("smpte2084", ["in.mkv", "-c:v", "ffv1"]),
+        ("arib-std-b67", ["in.mkv", "-c:v", "ffv1"]),
+        ("smpte2084", ["in.mp4", "-c:v", "libx265", "-x265-params", "lossless=1:log-level=none"]),  # HDR10, as filmed
+    ],
+)
+def test_hdr_is_tone_mapped_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, curve: str, coding: list[str]):
     """A grey ramp that ends at 100 cd/m2."""
     to_hdr = f"zscale=pin=bt709:tin=bt709:min=gbr:rin=full:p=bt2020:t={curve}:m=bt2020nc:r=limited:npl=100"
     ramp = f"format=gbrp,geq=r='2*X':g='2*X':b='2*X',{to_hdr},format=yuv444p10le"
     tags = ["-color_primaries", "bt2020", "-color_trc", curve, "-colorspace", "bt2020nc", "-color_range", "tv"]
     black = ["-f", "lavfi", "-i", "color=s=128x96:r=25:d=0.2"]
-    grey = ffmpeg(*black, "-vf", ramp, *tags, "-c:v", "ffv1", tmp_path / "grey.mkv")
+    grey = ffmpeg(*black, "-vf", ramp, *tags, *coding[1:], tmp_path / coding[0])
     levels = read(grey)[0, 48].astype(int)
-    assert "HDR" in caplog.text
+    assert caplog.messages == ["HDR video: tone-mapped to SDR BT.709"]
     assert np.abs(levels[:, 0] - levels[:, 1]).max() <= 2  # grey stays grey
     assert np.diff(levels[:, 0]).min() >= 0  # darker stays darker
     assert levels[0, 0] <= 1
