@@ -33,6 +33,10 @@ DEMUXERS = (  # that we read: no playlists or image sequences, which open furthe
     "h264,hevc,av1,obu,ivf,m4v,yuv4mpegpipe"
 )
 FORMS = ("yuv420p", "yuv422p10le", "yuv444p")  # pixel formats of the others, the first that the encoder has
+PRESETS = (  # of libx264 and libx265
+    *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"),
+)
+os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 tells its whole life on stderr: errors only
 KEYFRAMES = 2  # seconds between two at most: so much is lost of a render that is killed
 MAX_PIXELS = 150_000_000  # larger frames are refused before memory is taken for them
 DECODER = {"max_pixels": str(MAX_PIXELS)}  # also those that come later in the stream
@@ -142,7 +146,7 @@ def open_output(part: Path, form: str) -> OutputContainer:
     return av.open(f"file:{part}", "w", format=form, options=options)
 
 
-def chosen_encoder(reader: VideoReader, form: str, crf: int, preset: str | None, gpu: bool) -> str:
+def chosen_encoder(reader: VideoReader, form: str, crf: int, preset: str | int | None, gpu: bool) -> str:
     """Returns what codec="auto" is for these frames and format; if `gpu`, the GPU's encoder, or it says why not.
 
     Whether an encoder opens depends on the machine, the frame size, and the settings: so it is tried in memory.
@@ -164,23 +168,26 @@ def chosen_encoder(reader: VideoReader, form: str, crf: int, preset: str | None,
 
 
 def add_video_stream(
-    container: OutputContainer, reader: VideoReader, codec: str, crf: int, preset: str | None
+    container: OutputContainer, reader: VideoReader, codec: str, crf: int, preset: str | int | None
 ) -> VideoStream:
     """Returns a new video stream in `container`, timed like the reader's frames, tagged BT.709.
 
     It has their size too, made even where the encoder wants that: H.264 and H.265 have no odd sizes in 4:2:0.
 
     Raises:
+        ConfigError: the encoder has no such preset.
         EnvironmentFault: there is no such encoder.
     """
     try:
         formats = [form.name for form in av.Codec(codec, "w").video_formats or []]
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise EnvironmentFault(f"no encoder '{codec}' here; codec=libx264 is always there") from error
     form = IN_RGB.get(codec) or next((form for form in FORMS if form in formats), None)
     if form is None:
         raise EnvironmentFault(f"'{codec}' is no encoder for video of {reader.width}x{reader.height}; codec=libx264 is")
-    options = {"crf": str(crf)} | ({"preset": preset} if preset else {})
+    if preset is not None and "libx26" in codec and preset not in PRESETS:  # libx264 would say so in a line of its own
+        raise ConfigError(f"preset={preset} is none of {codec}'s: {', '.join(PRESETS)}")
+    options = {"crf": str(crf)} | ({} if preset is None else {"preset": str(preset)})
     if codec.endswith("_nvenc"):
         options |= {"rc": "vbr", "cq": str(crf)}
     if codec.startswith("libvpx"):

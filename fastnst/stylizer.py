@@ -174,7 +174,7 @@ class Stylizer:
         smooth: float = 0.0,
         codec: str = "auto",
         crf: int = 18,
-        preset: str | None = None,
+        preset: str | int | None = None,
         audio: str = "copy",
         background: str = "white",
         fps: str | float | None = None,
@@ -330,7 +330,7 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ConfigError(f"device={name} is no device; use auto, cpu or cuda") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()

@@ -367,7 +367,7 @@ class VideoWriter:
         codec: str = "auto",
         gpu: bool = False,
         crf: int = 18,
-        preset: str | None = None,
+        preset: str | int | None = None,
         audio: str = "copy",
         made_of: dict[str, Any] | None = None,
         resume: bool = False,

@@ -242,7 +242,10 @@ def test_dashed_name_works_from_a_real_command_line(tmp_path: Path, checkpoint: 
             ["video=in.mp4", "ckpt=CKPT", "codec=h264_nvenc"], 5, "codec=h264_nvenc does not start on this machine",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="here it may start"),
         ),
-        (["video=in.mp4", "ckpt=CKPT", "preset=nonsense"], 5, "codec=libx264 does not start"),
+        (["video=in.mp4", "ckpt=CKPT", "device=null"], 2, "device=None is no device"),
+        (["video=in.mp4", "ckpt=CKPT", "codec=null"], 5, "no encoder 'None'"),
+        (["video=in.mp4", "ckpt=CKPT", "preset=8"], 2, "preset=8 is none of libx264's: ultrafast, superfast"),
+        (["video=in.mp4", "ckpt=CKPT", "codec=libsvtav1", "preset=x"], 5, "codec=libsvtav1 does not start"),
     ],
 )  # fmt: skip
 def test_mistakes_get_one_line_and_their_status(tmp_path, monkeypatch, checkpoint, command, arguments, status, words):

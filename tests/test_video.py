@@ -592,6 +592,8 @@ def test_damaged_middle_is_passed_and_the_timeline_stays(tmp_path: Path):
     assert set(times(tmp_path / "out.mp4")) <= set(times(whole))
     assert len(times(tmp_path / "out.mp4")) >= 35
     assert duration(tmp_path / "out.mp4") == pytest.approx(2, abs=1e-3)
+    copy(source, tmp_path / "even.mp4", fps=25)  # the frame before each gap is repeated
+    assert times(tmp_path / "even.mp4") == times(whole)
     with pytest.raises(InputError, match="is damaged at"):
         copy(source, tmp_path / "strict.mp4", strict=True)
 
@@ -685,6 +687,12 @@ def test_encoder_without_its_hardware_fails_by_name(tmp_path: Path):
     with pytest.raises(EnvironmentFault, match="h264_nvenc does not start"):
         copy(silent(tmp_path / "in.mp4"), tmp_path / "out.mp4", codec="h264_nvenc")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_preset_may_be_a_number_and_the_encoder_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture):
+    copy(silent(tmp_path / "in.mp4", seconds=0.2), tmp_path / "out.mp4", codec="libsvtav1", preset=12)
+    assert (video_codec(tmp_path / "out.mp4"), capfd.readouterr()) == ("libdav1d", ("", ""))
+    assert len(times(tmp_path / "out.mp4")) == 5
 
 
 def video_codec(path: Path) -> str:
