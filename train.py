@@ -41,6 +41,8 @@ def train(settings: dict[str, Any]) -> None:
         raise ConfigError(f"trainer.{low[0]}={setup[low[0]]} must be {AT_LEAST[low[0]]} or more")
     if isinstance(setup["devices"], int) and setup["batch_size"] % max(1, setup["devices"]):
         raise ConfigError(f"trainer.batch_size={setup['batch_size']} must be a multiple of {setup['devices']} devices")
+    if not 0 <= settings["data"]["soft"] <= 1:
+        raise ConfigError(f"data.soft={settings['data']['soft']} must be a share, from 0 to 1")
     first = all(os.environ.get(rank, "0") == "0" for rank in RANKS)  # each further device runs this command again
     name, picture = style_picture(settings["style"])
     folder, resume = run_folder(settings, name, first)
@@ -76,6 +78,7 @@ def train(settings: dict[str, Any]) -> None:
         "style_sha256": hashlib.sha256(picture.tobytes()).hexdigest(),
         "data_sha256": fingerprint(paths),
         "data_items": len(paths),
+        "soft": settings["data"]["soft"],
         **{key: settings[key] for key in ("seed", "loss", "temporal", "trainer")},
         "net": settings["net"]["preset"],
         "antialias": settings["net"]["antialias"],
@@ -102,7 +105,7 @@ def train(settings: dict[str, Any]) -> None:
         **settings["loss"],
         **{key: setup[key] for key in ("max_steps", "learning_rate", "tail", "clip_norm")},
     )
-    crops = Photos
+    crops = partial(Photos, soft=settings["data"]["soft"])
     if settings["data"]["source"] == "clips":
         raft = settings["data"]["raft"]
         crops = partial(Clips, flow=partial(raft_flow, load_raft(raft)) if raft else dis_flow)

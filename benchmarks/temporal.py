@@ -63,12 +63,13 @@ PLAIN = ("none", "none-clips")
 SHARED = {"loss.style_weight": "5", "temporal.weight": "50"}  # of every arm that says nothing else
 STRONG = ["temporal.weight=600"]
 FIRST_TRIAL, MATCH, TRIALS = 10.0, 0.05, 3  # style weights that bring the style loss back to that of `none`
-TRIED = {  # on top of the strong weight and the first of those; what helped most, WIDE, is in every trial
+TRIED = {  # on top of the strong weight and the first of those; what helped, WIDE, is in every trial
     "": [],
     "-noise": ["temporal.sigma=[0.02,0.1]"],  # twice the noise
     "-feature": ["temporal.feature_weight=0.005"],
     "-antialias": ["net.antialias=true"],
     "-lowrate": ["trainer.tail=0.8"],  # the learning rate falls during four fifths of the run, not two
+    "-wide-soft": [*WIDE, "data.soft=0.3"],
 }
 LONGER = ["trainer.max_steps=1000", "trainer.learning_rate=2e-3"]
 LONG = {

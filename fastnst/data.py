@@ -24,6 +24,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
@@ -33,6 +34,7 @@ from fastnst.images import FORMATS, MAX_PIXELS, load_image, to_tensor
 
 SMALLEST = 32  # photos with a shorter side say nothing about content
 ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what the last bytes of a whole file hold
+BLUR, BLUR_KERNEL = (0.5, 6.0), [25, 25]  # deviations of the Gaussian that puts a crop out of focus, pixels
 SKIMAGE_PHOTOS = (
     "astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "motorcycle_left.png",
     "motorcycle_right.png", "rocket.jpg", "brick.png", "camera.png", "grass.png", "gravel.png",
@@ -44,10 +46,17 @@ class Photos(Dataset):
     """Square crops of the photos below a folder. An item is asked for as (photo, key), and the key decides the crop.
 
     A photo that cannot be read is replaced by the next one, and named in the item.
+
+    Args:
+        items: the photos.
+        image_size: side of the crops, pixels.
+        augment: whether crops are drawn; or the middle is taken.
+        soft: share of the drawn crops that are out of focus. Instance norm amplifies the noise of frames that have
+            little texture, flat walls and skies; sharp photos alone do not teach a net to leave it alone.
     """
 
-    def __init__(self, items: list[Path], image_size: int, augment: bool = True) -> None:
-        self.items, self.image_size, self.augment = items, image_size, augment
+    def __init__(self, items: list[Path], image_size: int, augment: bool = True, soft: float = 0.0) -> None:
+        self.items, self.image_size, self.augment, self.soft = items, image_size, augment, soft
 
     def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> dict[str, Any]:
         """Returns `{"content": (3, size, size) in [0, 1], "seed": int, "unreadable": [names]}`."""
@@ -63,6 +72,8 @@ class Photos(Dataset):
                 continue
             box, mirrored = random_box(image.size, random) if self.augment else centre_box(image.size)
             content = cropped(image, self.image_size, box, mirrored)
+            if self.augment and self.soft and random.random() < self.soft:
+                content = gaussian_blur(content, BLUR_KERNEL, [random.uniform(*BLUR)] * 2)
             return {"content": content, "seed": int(random.integers(2**62)), "unreadable": unreadable}
         raise InputError(f"none of the {len(self.items)} photos can be read any more")
 

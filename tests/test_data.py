@@ -60,6 +60,19 @@ def test_crop_is_a_function_of_its_key(photo_folder):
     assert not torch.equal(first["content"], other["content"])
 
 
+def test_soft_crops_are_the_same_crops_out_of_focus(photo_folder):
+    paths, keys = find_photos(photo_folder)[0], [(3, (0, place)) for place in range(20)]
+    sharp, half, soft = ([Photos(paths, 48, soft=share)[key]["content"] for key in keys] for share in (0.0, 0.5, 1.0))
+    detail = [[crop.diff(dim=2).abs().mean() for crop in crops] for crops in (sharp, soft)]
+    assert all(less < 0.9 * more for more, less in zip(*detail, strict=True))
+    assert all(torch.allclose(a.mean(), b.mean(), atol=0.05) for a, b in zip(sharp, soft, strict=True))
+    kept = sum(torch.equal(a, b) for a, b in zip(sharp, half, strict=True))
+    assert 4 <= kept <= 16
+    assert torch.equal(
+        Photos(paths, 48, soft=1.0, augment=False)[keys[0]]["content"], Photos(paths, 48, False)[keys[0]]["content"]
+    )
+
+
 @pytest.mark.parametrize("size", [(40, 300), (300, 40), (1, 1), (33, 33)])
 def test_crops_have_the_size_asked_for(size):
     image = Image.new("RGB", size, (10, 20, 30))
