@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from fastnst import cli
-from fastnst.errors import ConfigError, Diverged, FastnstError, OutputError
+from fastnst.errors import ConfigError, Diverged, FastnstError, InputError, OutputError
 
 PATHS = ("style.image", "data.root", "run", "resume", "vgg", "net.init", "data.raft")
 AT_LEAST = {"image_size": 64, "batch_size": 1, "max_steps": 1, "validate_every": 1, "save_every": 1, "learning_rate": 0}
@@ -61,6 +61,7 @@ def train(settings: dict[str, Any]) -> None:
         Samples,
         Saving,
         StopOnSignal,
+        check_resumable,
         load_training_checkpoint,
     )
     from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
@@ -85,8 +86,9 @@ def train(settings: dict[str, Any]) -> None:
         "net_init": settings["net"]["init"] and Path(settings["net"]["init"]).name,
         "style_size": settings["style"]["size"],
     }
+    before = load_training_checkpoint(resume) if resume else {}
     if resume:
-        same_run(load_training_checkpoint(resume)["recipe"], recipe, resume)
+        same_run(before["recipe"], recipe, resume)
 
     pl.seed_everything(settings["seed"], verbose=False)
     init = settings["net"]["init"]
@@ -105,6 +107,8 @@ def train(settings: dict[str, Any]) -> None:
         **settings["loss"],
         **{key: setup[key] for key in ("max_steps", "learning_rate", "tail", "clip_norm")},
     )
+    if resume:
+        check_resumable(before, module, resume)
     crops = partial(Photos, soft=settings["data"]["soft"])
     if settings["data"]["source"] == "clips":
         raft = settings["data"]["raft"]
@@ -184,6 +188,8 @@ def train(settings: dict[str, Any]) -> None:
             raise
         return  # all devices found it, one says it
     except Exception as error:
+        if resume and not stop.before and isinstance(error, (AttributeError, KeyError, TypeError, ValueError)):
+            raise InputError(f"'{resume}' is damaged: {type(error).__name__} {error}") from error
         if trainer.world_size == 1 or isinstance(error, FastnstError):
             raise
         raise FastnstError(f"device {trainer.global_rank} stopped: {type(error).__name__}: {error}") from error
@@ -287,9 +293,24 @@ def content_paths(data: dict[str, Any], first: bool) -> list[Any]:
 
 
 def same_run(before: dict[str, Any], now: dict[str, Any], resume: Path) -> None:
-    """Raises ConfigError if the run to go on with was made with other settings."""
-    if changed := [key for key in now if before.get(key) != now[key]]:
-        raise ConfigError(f"'{resume}' was trained with another {', '.join(changed)}; give the same settings to go on")
+    """Raises InputError with the first three differences if the run to go on with was made with other settings."""
+    old, new = flat(before), flat(now)
+    changed = [f"{key}={old.get(key)!s:.40}, not {new[key]!s:.40}" for key in new if old.get(key) != new[key]]
+    if changed:
+        raise InputError(f"'{resume}' is of another run: {'; '.join(changed[:3])}; give the same settings to go on")
+
+
+def flat(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Returns the entries of a recipe, those of groups under their full names.
+
+    >>> flat({"seed": 1, "loss": {"tv_weight": 2.0}})
+    {'seed': 1, 'loss.tv_weight': 2.0}
+    """
+    return {
+        f"{key}.{name}" if name else key: entry
+        for key, value in recipe.items()
+        for name, entry in (value.items() if isinstance(value, dict) else [("", value)])
+    }
 
 
 def with_trainer(argv: list[str]) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from fastnst.report import silent_clip
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 SIGMA = 2 / 255  # noise level of a decent camera, for the validation clip
 PAN = (0.4, 0.2)  # pixels to the right and down by which its camera moves per frame
+RESUMED = ("state_dict", "optimizer_states", "lr_schedulers", "loops")  # what a run goes on from
 MATCH = 0.05  # relative difference up to which two style losses count as the same
 
 
@@ -80,9 +82,46 @@ def load_training_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"'{path}' is not a training checkpoint of fastnst, or is damaged; resume takes a last.ckpt"
         ) from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("recipe"), dict):
+    try:
+        plain = isinstance(checkpoint["recipe"], dict) and json.dumps(checkpoint["recipe"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        plain = False
+    if not plain:
         raise InputError(f"'{path}' is not a training checkpoint of fastnst; resume takes a last.ckpt")
     return checkpoint
+
+
+def check_resumable(checkpoint: Mapping[str, Any], module: StyleTransfer, path: str | Path) -> None:
+    """Raises InputError with the first three differences if `module` cannot go on from a training checkpoint."""
+    missing = [part for part in RESUMED if not checkpoint.get(part)]
+    if missing:
+        raise InputError(f"'{path}' cannot be gone on with: it lacks {', '.join(missing[:3])}")
+    wanted = {name: value.shape for name, value in module.state_dict().items()}
+    try:
+        found = {name: value.shape for name, value in checkpoint["state_dict"].items()}
+        (adam,) = checkpoint["optimizer_states"]
+        for number, parameter in enumerate(module.net.parameters()):
+            for name in ("exp_avg", "exp_avg_sq") if number in adam["state"] else ():  # none before its first step
+                wanted[f"{name} {number}"] = parameter.shape
+                found[f"{name} {number}"] = adam["state"][number][name].shape
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"'{path}' cannot be gone on with: its state is damaged") from error
+    differences = [
+        f"{name!s:.100} {shown(found.get(name))}, not {shown(wanted.get(name))}"
+        for name in wanted | found
+        if found.get(name) != wanted.get(name)
+    ]
+    if differences:
+        raise InputError(f"'{path}' is of another net: {'; '.join(differences[:3])}")
+
+
+def shown(shape: Sequence[int] | None) -> str:
+    """Returns a shape as people write it.
+
+    >>> shown((4, 3, 9, 9)), shown(()), shown(None)
+    ('4x3x9x9', 'single', 'missing')
+    """
+    return "missing" if shape is None else "x".join(map(str, shape)) or "single"
 
 
 class Saving(pl.Callback):
@@ -96,12 +135,26 @@ class Saving(pl.Callback):
 
     def __init__(self, path: Path, every: int, recipe: Mapping[str, Any]) -> None:
         self.path, self.every, self.recipe = path, every, dict(recipe)
+        self.loaded: int | None = None
+        self.began = False
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Adds the recipe."""
         checkpoint["recipe"] = self.recipe
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remembers the step that the run should go on from."""
+        self.loaded = checkpoint.get("global_step")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raises InputError if a run goes on from another step than its checkpoint's: what this lacks counts as 0."""
+        if self.loaded is not None and self.loaded != trainer.global_step:
+            raise InputError(f"'{self.path}' is damaged: of step {self.loaded}, it goes on from {trainer.global_step}")
+        self.began = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Writes it every so many steps; a failure is reported, and training goes on.
@@ -119,7 +172,7 @@ class Saving(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Writes it as it was after the last whole step, unless training broke down or other devices are waited for."""
         assert isinstance(pl_module, StyleTransfer)
-        if trainer.world_size > 1 or not trainer.global_step or isinstance(exception, Diverged):
+        if trainer.world_size > 1 or not self.began or not trainer.global_step or isinstance(exception, Diverged):
             return
         try:
             if is_finite(pl_module.net):

@@ -2,6 +2,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import resource
 import shutil
 import signal
@@ -22,6 +23,7 @@ from fastnst.callbacks import (
     AtomicCheckpointIO,
     Front,
     Saving,
+    check_resumable,
     load_training_checkpoint,
     pan_error,
     panned,
@@ -65,6 +67,15 @@ def make_trainer(folder, max_steps, *callbacks):
 
 def make_photos(photo_folder, workers=0):
     return ContentPhotos(find_photos(photo_folder)[0], 32, batch_size=2, workers=workers, validation=2, seed=0)
+
+
+@pytest.fixture(scope="module")
+def stopped(tiny_vgg, photo_folder, tmp_path_factory):
+    """The checkpoint of a run that stopped at step 2."""
+    folder = tmp_path_factory.mktemp("stopped")
+    trainer = make_trainer(folder, 8, Saving(folder / "last.ckpt", 2, {}), StopAt(2))
+    trainer.fit(make_module(tiny_vgg), make_photos(photo_folder))
+    return folder / "last.ckpt"
 
 
 class StopAt(pl.Callback):
@@ -490,13 +501,6 @@ def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(photo_f
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my run"]
 
 
-def test_resume_with_other_settings_fails(tmp_path):
-    torch.save({"recipe": {"seed": 1}}, tmp_path / "last.ckpt")
-    before = load_training_checkpoint(tmp_path / "last.ckpt")["recipe"]
-    with pytest.raises(ConfigError, match="another seed"):
-        train.same_run(before, {"seed": 2}, tmp_path / "last.ckpt")
-
-
 @pytest.fixture(scope="module")
 def tiny_weights(tiny_vgg, tmp_path_factory):
     """The tiny loss network as a file that `vgg=` takes."""
@@ -593,6 +597,85 @@ def test_training_gives_the_same_to_the_bit_with_and_without_wandb(tiny, whole, 
     assert list(tmp_path.glob("run/wandb/offline-run-*/files/media/*/val/*"))  # W&B did have something to do
     assert same(weights(tmp_path / "run"), weights(whole))
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+def test_resume_of_a_run_with_other_settings_names_three_of_them(tiny, whole, monkeypatch, capsys):
+    before = sorted(whole.iterdir()), (whole / "last.ckpt").read_bytes()
+    other = ["style=wave", "net=johnson", "seed=3", "trainer.max_steps=9"]
+    assert command(monkeypatch, *tiny, *other, f"run={whole}", f"resume={whole}/last.ckpt") == 3
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: '{whole}/last.ckpt' is of another run: style_sha256=")
+    assert "; seed=0, not 3; trainer.max_steps=8, not 9; give the same settings" in error
+    assert error.count("\n") == 1
+    assert (sorted(whole.iterdir()), (whole / "last.ckpt").read_bytes()) == before
+
+
+def reshaped(content):
+    for name in ("net.encoder.0.0.weight", "net.encoder.0.0.bias", "net.encoder.0.1.bias", "net.encoder.0.1.weight"):
+        content["state_dict"][name] = torch.zeros(7, 2)
+
+
+def renamed(content):
+    content["state_dict"]["module.x"] = content["state_dict"].pop("net.encoder.0.0.bias")
+
+
+def other_moments(content):
+    content["optimizer_states"][0]["state"][1]["exp_avg"] = torch.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.pop("state_dict"), "on with: it lacks state_dict$"),
+        (lambda content: content.clear(), "lacks state_dict, optimizer_states, lr_schedulers$"),
+        (reshaped, r"another net: net\.encoder\.0\.0\.weight 7x2, not 4x3x9x9; [^;]*bias 7x2, not 4; [^;]*$"),
+        (renamed, r"another net: net\.encoder\.0\.0\.bias missing, not 4; module\.x 4, not missing$"),
+        (other_moments, "another net: exp_avg 1 3, not 4$"),
+        (lambda content: content["optimizer_states"][0]["state"][1].pop("exp_avg_sq"), "state is damaged$"),
+        (lambda content: content.update(state_dict=[1]), "state is damaged$"),
+    ],
+)
+def test_checkpoint_that_a_run_cannot_go_on_from_is_refused_with_three_differences(change, message, stopped, tiny_vgg):
+    content, module = load_training_checkpoint(stopped), make_module(tiny_vgg)
+    check_resumable(content, module, stopped)
+    change(content)
+    with pytest.raises(InputError, match=message) as refused:
+        check_resumable(content, module, stopped)
+    assert "\n" not in str(refused.value)
+
+
+def test_checkpoint_whose_loops_are_of_another_step_is_refused(stopped, tiny_vgg, photo_folder, tmp_path):
+    content = load_training_checkpoint(stopped)
+    content["loops"]["fit_loop"].clear()  # Lightning takes this for step 0
+    torch.save(content, tmp_path / "last.ckpt")
+    trainer = make_trainer(tmp_path, 8, Saving(tmp_path / "last.ckpt", 6, {}))
+    with pytest.raises(InputError, match="damaged: of step 2, it goes on from 0"):
+        trainer.fit(make_module(tiny_vgg), make_photos(photo_folder), ckpt_path=tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize("recipe", [None, 3, {"seed": torch.ones(2)}])
+def test_training_checkpoint_without_a_plain_recipe_is_refused(recipe, tmp_path):
+    torch.save({"recipe": recipe}, tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match="not a training checkpoint"):
+        load_training_checkpoint(tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (reshaped, r"is of another net: net\.encoder\.0\.0\.weight 7x2, not 16x3x9x9; "),
+        (lambda content: content["optimizer_states"][0]["param_groups"].clear(), "is damaged: "),
+    ],
+)
+def test_resume_that_does_not_fit_is_status_3_in_one_line(change, message, tiny, whole, tmp_path, monkeypatch, capsys):
+    content = load_training_checkpoint(whole / "last.ckpt")
+    change(content)
+    torch.save(content, tmp_path / "last.ckpt")
+    assert command(monkeypatch, *tiny, f"run={tmp_path}/run", f"resume={tmp_path}/last.ckpt") == 3
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(f"^error: '{tmp_path}/last.ckpt' {message}", error), error
+    assert not list(tmp_path.glob("run/*.*"))
 
 
 def fail():
