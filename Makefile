@@ -1,11 +1,16 @@
 # make demo    stylize a real clip with a checkpoint that ships
 # make test    the tests
 # make lint    ruff and pyright
+# make lock    requirements.lock: the versions that .venv has, which `make test` tests, and the hash of every file
+# make audit   known holes in what requirements.lock names
+# make oldest  imports, doctests and some tests with the oldest versions that pyproject.toml allows
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := $(VENV)/tools/bin
+OLDEST := $(VENV)/oldest
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint lock audit oldest clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m fastnst.demo
@@ -17,6 +22,24 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+lock: $(VENV)/installed $(TOOLS)/uv
+	$(BIN)/pip freeze --exclude-editable > $(VENV)/versions.txt
+	$(TOOLS)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --constraint $(VENV)/versions.txt --output-file requirements.lock pyproject.toml
+
+audit: $(TOOLS)/uv
+	$(TOOLS)/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
+
+oldest: $(TOOLS)/uv
+	$(TOOLS)/uv venv --quiet --clear --python $(PYTHON) $(OLDEST)
+	$(TOOLS)/uv pip install --quiet --python $(OLDEST) --resolution lowest-direct --editable ".[vgg,demo,live,sample,dev]"
+	$(OLDEST)/bin/python -m pytest fastnst tests/test_checkpoint.py tests/test_dashboard.py tests/test_images.py \
+		tests/test_stylizer.py tests/test_train.py::test_6_and_2_steps_equal_8_bit_for_bit
+
+$(TOOLS)/uv:
+	$(PYTHON) -m venv $(VENV)/tools
+	$(TOOLS)/pip install --quiet uv pip-audit
 
 # torch comes first and by itself, so that every later package is chosen to fit it. opencv-python needs the libraries of
 # a desktop; where they are missing its headless twin takes its place.

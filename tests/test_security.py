@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tomllib
 import zipfile
 import zlib
 from collections import Counter
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from media import clip, ffmpeg, pictures
+from packaging.requirements import Requirement
 from PIL import Image
 
 from fastnst import cli, images
@@ -105,6 +107,22 @@ def test_pickle_is_never_run_whatever_the_environment_says(load, old, tmp_path, 
     assert not (tmp_path / "pwned").exists()
     pickle.loads(pickle.dumps(Payload(tmp_path / "pwned")))  # it would have
     assert (tmp_path / "pwned").exists()
+
+
+# packages
+
+
+def test_lock_pins_all_that_pyproject_asks_for_by_hash():
+    """`make lock` writes it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lock = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
+    pins = [line for line in lock.splitlines() if not line.startswith("#")]
+    assert all(re.match(r"[a-z0-9.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line) for line in pins)
+    versions = dict(re.match(r"(\S+)==(\S+)", line).groups() for line in pins)
+    extras = project["optional-dependencies"].values()
+    for text in [*project["dependencies"], *(text for extra in extras for text in extra)]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(versions[wanted.name]), f"{text}: run `make lock`"
 
 
 # settings and names
