@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import sys
 from argparse import Namespace
@@ -167,15 +168,17 @@ def has_key(server: str) -> bool:
 
 
 def without_paths(value: Any) -> Any:
-    """Returns the settings with every file name cut to its last part: folders name people and machines.
+    """Returns the settings with file names and addresses cut to their last part: the rest names people and machines.
 
-    >>> without_paths({"data": {"root": "/home/alice/coco"}, "seed": 1})
-    {'data': {'root': 'coco'}, 'seed': 1}
+    >>> without_paths({"data": {"root": "/home/alice/coco", "url": "https://bob:secret@host/a.zip?key=7"}, "seed": 1})
+    {'data': {'root': 'coco', 'url': 'a.zip'}, 'seed': 1}
     """
     if isinstance(value, Mapping):
         return {key: without_paths(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_paths(item) for item in value]
     if isinstance(value, str) and ("/" in value or "\\" in value):
+        if address := re.match(r"\w+://(?:[^/?#]*@)?([^?#]*)", value):
+            value = address[1]
         return value.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     return value

@@ -127,6 +127,16 @@ def test_implausible_header_fails(net, metadata, message, tmp_path):
         load_checkpoint(tmp_path / "a.ckpt")
 
 
+def test_keys_too_many_and_missing_fail_with_the_first_three(net, tmp_path):
+    weights = {f"module.{key}" if "encoder" in key else key: value for key, value in net.state_dict().items()}
+    save_file(weights, tmp_path / "a.ckpt", about())
+    with pytest.raises(InputError, match=r"differences: encoder\.\S+, encoder\.\S+, encoder\.[^, ]+$"):
+        load_checkpoint(tmp_path / "a.ckpt")
+    save_file({**net.state_dict(), "extra": torch.zeros(1)}, tmp_path / "a.ckpt", about())
+    with pytest.raises(InputError, match=r"first differences: extra$"):
+        load_checkpoint(tmp_path / "a.ckpt")
+
+
 def test_weights_that_are_not_finite_fail(net, tmp_path):
     with torch.no_grad():
         net.encoder[0][0].bias[0] = float("nan")

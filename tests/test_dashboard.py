@@ -13,6 +13,8 @@ from fastnst.dashboard import Dashboard, without_paths
 CONFIG = {
     "data": {"root": "/home/alice/secret/coco"},
     "style": {"image": "C:\\Users\\alice\\cat.jpg"},
+    "url": "https://alice:hush@host/photos.zip?token=hush#hush",
+    "camera": "rtsp://alice:hush@host",
     "seed": 1,
     "betas": [0.9, "/x/y"],
 }
@@ -40,6 +42,8 @@ def test_paths_are_cut_to_their_last_part():
     assert without_paths(CONFIG) == {
         "data": {"root": "coco"},
         "style": {"image": "cat.jpg"},
+        "url": "photos.zip",
+        "camera": "host",
         "seed": 1,
         "betas": [0.9, "y"],
     }
@@ -70,6 +74,7 @@ def test_without_a_key_wandb_runs_offline_says_how_to_sync_and_leaks_nothing(tmp
     assert b"train/loss" in written
     assert b"coco" in written
     assert b"alice" not in written
+    assert b"hush" not in written
     assert str(Path.cwd()).encode() not in written
     host = re.escape(os.uname().nodename.encode())  # as a word: a short name may well be part of a random id
     assert not re.search(rb"(?<![0-9A-Za-z])" + host + rb"(?![0-9A-Za-z])", written)
@@ -95,11 +100,13 @@ board.log_metrics({{"train/loss": 1.5}}, step=3)
 board.finish(0)
 assert board.failures == 0
 """
-    environment = {**os.environ, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
+    key = "5ec4e7" * 6 + "5ec4"
+    environment = {**os.environ, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": key}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stderr == f"W&B runs offline; to upload: wandb sync {tmp_path}/wandb/offline-run-*\n"
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert key.encode() not in contents(tmp_path, awaited=b"train/loss")
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
 
 

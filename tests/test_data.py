@@ -117,6 +117,15 @@ def bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + rest
 
 
+def test_photo_is_turned_as_its_exif_says(photo_folder, tmp_path):
+    upright, exif = Image.open(photo_folder / "00.png"), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    upright.save(tmp_path / "a.png")
+    upright.rotate(90, expand=True).save(tmp_path / "b.png", exif=exif)
+    data = Photos([tmp_path / "a.png", tmp_path / "b.png"], 32)
+    assert torch.equal(data[(0, (0,))]["content"], data[(1, (0,))]["content"])
+
+
 def test_photo_that_breaks_later_is_replaced_and_named(photo_folder, tmp_path):
     for name in ("a.jpg", "b.jpg"):
         Image.open(photo_folder / "01.png").save(tmp_path / name)

@@ -4,6 +4,17 @@ import torch
 from fastnst.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
 
 
+def test_losses_of_half_precision_features_do_not_overflow():
+    large = torch.full((1, 2, 4, 4), 300.0, dtype=torch.float16)  # its square is over 65504
+    with torch.autocast("cpu", torch.float16):
+        gram = gram_matrix(large)
+        assert gram.dtype == torch.float32
+        assert torch.equal(gram, torch.full((1, 2, 2), 90_000.0))
+        assert content_loss(large, large / 2).item() == pytest.approx(1)
+        assert style_loss({"a": large}, {"a": gram / 2}).item() == pytest.approx(1)
+        assert temporal_loss(large, -large, torch.ones(1, 1, 4, 4)).item() == pytest.approx(360_000)
+
+
 def test_gram_matrix_ignores_pixel_order():
     features = torch.randn(2, 5, 4, 6)
     shuffled = features.flatten(2)[..., torch.randperm(24)].view_as(features)

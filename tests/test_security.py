@@ -78,6 +78,7 @@ def test_no_code_runs_what_a_string_or_a_file_says(path):
             assert keywords["weights_only"] == "True"
         if name == "Image.open":
             assert "formats" in keywords
+    assert not re.search(r"\b(LOAD_TRUNCATED_IMAGES|MAX_IMAGE_PIXELS)\b", path.read_text(encoding="utf-8"))
     imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -195,6 +196,16 @@ def test_playlists_and_addresses_open_nothing_and_reach_nobody(tmp_path, monkeyp
                 VideoReader(name)
         with pytest.raises(BlockingIOError):
             server.accept()  # nobody called
+
+
+@pytest.mark.parametrize("load", [load_checkpoint, load_training_checkpoint, load_raft])
+def test_checkpoint_at_an_address_is_not_fetched(load):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        with pytest.raises(FastnstError):
+            load(f"http://127.0.0.1:{server.getsockname()[1]}/last.ckpt")
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 # sizes
