@@ -79,7 +79,8 @@ def train(settings: dict[str, Any]) -> None:
         "style_sha256": hashlib.sha256(picture.tobytes()).hexdigest(),
         "data_sha256": fingerprint(paths),
         "data_items": len(paths),
-        "soft": settings["data"]["soft"],
+        **{key: settings["data"][key] for key in ("soft", "validation")},
+        "raft": Path(settings["data"].get("raft") or "").name,
         **{key: settings[key] for key in ("seed", "loss", "temporal", "trainer")},
         "net": settings["net"]["preset"],
         "antialias": settings["net"]["antialias"],
@@ -171,15 +172,12 @@ def train(settings: dict[str, Any]) -> None:
             )
             status = 128 + stop.received
             sys.exit(status)
-        losses = {key: round(float(value), 5) for key, value in measured.items() if key.endswith("_loss")}
-        best = front.best()
-        if best:
-            net = load_checkpoint(front.path(best)).net
-        recipe |= {
-            "steps": trainer.global_step,
-            "best_step": best.step if best else trainer.global_step,
-            "final": losses,
-        }
+        final = {key: round(float(value), 5) for key, value in measured.items() if key.startswith("val/")}
+        step = trainer.global_step
+        if best := front.best():
+            chosen = load_checkpoint(front.path(best))
+            net, step, final = chosen.net, best.step, chosen.recipe.get("final", final)
+        recipe |= {"steps": trainer.global_step, "best_step": step, "final": final}
         save_checkpoint(finished, net, name, recipe)
         dashboard.log_checkpoint(finished)
         status = 0

@@ -287,17 +287,23 @@ class Front:
         """Returns where its net is."""
         return self.folder / f"{point.step:06d}.ckpt"
 
-    def offer(self, net: StylizationNet, step: int, style_loss: float, warping_error: float) -> None:
+    def offer(self, net: StylizationNet, step: int, measured: Mapping[str, float]) -> None:
         """Keeps the net if it is on the front, and removes those that it beats; not if its weights are broken.
+
+        Args:
+            net: what is kept.
+            step: of the training.
+            measured: "val/style_loss", "val/warping_error", and whatever else its file should tell of it.
 
         Raises:
             OutputError: the file cannot be written.
         """
-        new = Point(step, style_loss, warping_error)
+        new = Point(step, measured["val/style_loss"], measured["val/warping_error"])
         if not is_finite(net) or any(beats(old, new) for old in self.points):
             return
         self.folder.mkdir(exist_ok=True)
-        save_checkpoint(self.path(new), net, self.style, new._asdict())
+        told = {name: round(value, 5) for name, value in measured.items()}
+        save_checkpoint(self.path(new), net, self.style, {**new._asdict(), "final": told})
         for old in self.points:
             if beats(new, old):
                 self.path(old).unlink(missing_ok=True)
@@ -323,13 +329,14 @@ class Samples(pl.Callback):
     """Stylizes the photos set aside, and one short clip made from the first of them, at every validation.
 
     Logs how steady the net is there, in grey levels and beside the input's own: `val/static_flicker`,
-    `val/warping_error` along the known motion, and `val/noise_gain`. Keeps the nets of the front.
+    `val/warping_error` along the known motion, and `val/noise_gain`. Keeps the nets of the front, once training has
+    settled: before, the temporal loss is still coming in, and the learning rate is high.
 
     Args:
         folder: where `stylized_<step>.png` and `clip_<step>.mp4` go.
         dashboard: where they are shown.
         photos: the photos, in [0, 1].
-        front: where the net goes, with its style loss and warping error.
+        front: where the net goes, with what was measured.
     """
 
     def __init__(
@@ -366,8 +373,9 @@ class Samples(pl.Callback):
             with silent_clip(video, Fraction(12)) as write:
                 for frame in clip:
                     write(to_array(frame))
-            style_loss = float(trainer.callback_metrics["val/style_loss"])
-            self.front.offer(pl_module.net, step, style_loss, steadiness["val/warping_error"])
+            if pl_module.settled:
+                losses = {name: float(value) for name, value in trainer.callback_metrics.items() if "val/" in name}
+                self.front.offer(pl_module.net, step, losses | steadiness)
         except OutputError as error:
             print(f"error: {error}; training goes on", file=sys.stderr)
             return

@@ -167,16 +167,21 @@ def painted_clips(settings: dict[str, Any], vgg: VGGFeatures, clips: Mapping[str
     """Yields the folders of clips that are stylized already.
 
     Raises:
-        InputError: a folder lacks a clip, or one of its clips has more frames than the input.
+        InputError: a folder lacks a clip, or one of its clips has more frames than the input, or too few.
     """
     for folder in listed(settings["stylized"]):
         found = find_clips([folder])
         for name, path in clips.items():
             if name not in found:
-                raise InputError(f"'{folder}' has no clip called '{name}', as '{path}' is")
-            own, frames = length(found[name], None), length(path, None)
+                styled = [stem for stem in found if stem.startswith(f"{name}_")]  # as infer.py calls them
+                if len(styled) != 1:
+                    raise InputError(f"'{folder}' has no clip called '{name}', as '{path}' is")
+                found[name] = found[styled[0]]
+            own, frames, limit = length(found[name], None), length(path, None), settings["frames"]
             if own and frames and own > 1.02 * frames + 1:
                 raise InputError(f"'{found[name]}' has {own} frames, '{path}' {frames}: it was made of another clip")
+            if own and frames and own < min(frames, limit or frames):
+                raise InputError(f"'{found[name]}' has {own} frames, '{path}' {frames}; frames={own} judges as many")
 
         def start(clip: str, found: dict[str, Path] = found) -> Painter:
             return file_painter(ClipFile(found[clip], settings["max_side"], settings["frames"]))

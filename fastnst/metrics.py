@@ -29,7 +29,7 @@ Stylize = Callable[[Float[Tensor, "batch 3 height width"]], Float[Tensor, "batch
 STATIC_CHANGE = 10.0  # grey levels that a still pixel may stray from its running mean
 STATIC_RATE = 0.1  # weight of a frame in that mean: light that changes over tens of frames is no motion
 STATIC_MARGIN = 4  # pixels kept clear of everything that moves
-STATIC_SHARE = 0.01  # fewer still pixels are chance: the camera moves
+STATIC_SHARE = 0.05  # fewer still pixels are chance: the camera moves
 
 # name: shift in pixels, degrees, zoom; one of the three at a time, so that the opposite undoes it
 MOTIONS = {"shift": ((0.5, 0.25), 0.0, 1.0), "rotation": ((0.0, 0.0), 1.0, 1.0), "zoom": ((0.0, 0.0), 0.0, 1.02)}
@@ -118,8 +118,8 @@ def static_mask(frames: Iterable[Float[Tensor, "1 3 height width"]]) -> Float[Te
 
     Frames are first smoothed by the mean of 5 x 5 pixels, which takes away grain and leaves motion. Everything within
     `STATIC_MARGIN` pixels of a moving pixel is 0 too, and so is everything if under `STATIC_SHARE` of the picture holds
-    still, as under a moving camera. Flat areas hold still whatever moves: nothing changes there. Two pictures are kept,
-    however long the clip.
+    still, as under a moving camera, or where a clip has several shots. Flat areas hold still whatever moves: nothing
+    changes there. Two pictures are kept, however long the clip.
 
     Args:
         frames: the input clip, one frame after the other.
@@ -226,6 +226,7 @@ def style_and_content_loss(
 def contrast(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, " batch"]:
     """Standard deviation over the pixels of a picture: the root of the mean variance of its three channels.
 
-    Range: 0 (one colour) to 127.5, in grey levels. A clip: the mean of its frames.
+    Range: 0 (one colour) to 127.5, in grey levels; no mask. A clip: the mean of its frames. Our own: it says whether a
+    steady painting is merely a flat one.
     """
     return 255 * images.var((2, 3), correction=0).mean(1).sqrt()

@@ -23,6 +23,7 @@ from fastnst.vgg import VGGFeatures
 PATIENCE = 3  # skipped steps in a row that end the run
 BALANCE_EVERY = 20  # steps between looks at the gradients
 BALANCE_PACE = 0.2  # share of the way to the wanted weight, in logarithms, each time
+BALANCE_LEAP = 32  # a weight that many times as large or small is aimed at at most: one odd pair of frames moves little
 
 
 class StyleTransfer(pl.LightningModule):
@@ -164,8 +165,8 @@ class StyleTransfer(pl.LightningModule):
         """
         before, after = self.encoded.float().chunk(2)
         if following.flow is not None:
-            before = warp(before, F.avg_pool2d(following.flow, STRIDE) / STRIDE)
-        comparable = 1 - F.max_pool2d(1 - following.mask, STRIDE)
+            before = warp(before, F.avg_pool2d(following.flow, STRIDE, ceil_mode=True) / STRIDE)
+        comparable = 1 - F.max_pool2d(1 - following.mask, STRIDE, ceil_mode=True)
         return temporal_loss(before, after, comparable) / before.detach().square().mean().clamp(min=1e-6)
 
     def paint(
@@ -213,11 +214,13 @@ class StyleTransfer(pl.LightningModule):
             for loss in (perceptual, temporal)
         ]
         over, under = self.trainer.strategy.reduce(torch.stack(squares), reduce_op="mean")  # of all devices
-        ratio = (over / under.clamp(min=1e-24)).sqrt()
-        if torch.isfinite(ratio):
-            pace = 1.0 if self.global_step == 0 else BALANCE_PACE
-            wanted = (self.balance or 0.0) * ratio
-            self.temporal_weight.mul_((wanted / self.temporal_weight.clamp(min=1e-12)) ** pace)
+        wanted, now = (self.balance or 0.0) * (over / under).sqrt(), self.temporal_weight
+        if under > 0 and torch.isfinite(wanted):  # a pair without a comparable pixel says nothing
+            if self.global_step:
+                wanted = (
+                    now ** (1 - BALANCE_PACE) * wanted.clamp(now / BALANCE_LEAP, now * BALANCE_LEAP) ** BALANCE_PACE
+                )
+            self.temporal_weight.copy_(wanted)
         self.log("train/temporal_weight", self.temporal_weight)
 
     def ramp(self) -> float:
@@ -225,6 +228,12 @@ class StyleTransfer(pl.LightningModule):
         start, end = self.temporal_ramp
         progress = self.global_step / self.max_steps
         return min(1.0, max(0.0, (progress - start) / (end - start))) if end > start else float(progress >= start)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the temporal weight is whole and the learning rate has begun to fall, if it ever does."""
+        falls = 1 - self.tail if self.tail else 0.0
+        return self.global_step >= self.max_steps * max(self.temporal_ramp[1], falls)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Logs the losses on the photos set aside, next frames included."""

@@ -42,7 +42,8 @@ still: share of the pixels that hold still in the input; flat areas do, whatever
 frame to frame there. warp: change along the motion, over 1 and 10 frames.
 shift, rotation, zoom: motion error. contrast: deviation of the pixels. All these are in grey levels. Lai, stab:
 warping and stability error, of [0, 1]. noise: gain for noise of so many grey levels. style, content: losses; of input:
-the style loss of the frames as they came. -: not measured. What is flatter is steadier: compare at one style loss."""
+the style loss of the frames as they came. -: not measured. mean: over the clips that have the number, of each clip's
+own ratio too. What is flatter is steadier: compare at one style loss."""
 
 COLOURS = ("#1b6ca8", "#c8321e", "#2e8b57", "#8a4fa3", "#b8860b", "#444444")  # of the plot, one for each style
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 520, 70, 24, 40, 64  # of the plot and its margins, pixels
