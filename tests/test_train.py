@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import train
@@ -320,6 +321,18 @@ def test_three_in_a_row_end_the_run_with_the_last_checkpoint_intact(tiny_vgg, ph
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_photo_that_breaks_in_mid_run_is_counted_and_ends_nothing(workers, tiny_vgg, photo_folder, tmp_path):
+    for path in photo_folder.iterdir():
+        shutil.copy(path, tmp_path)
+    photos, module = make_photos(tmp_path, workers), make_module(tiny_vgg, max_steps=5)
+    (tmp_path / photos.items[0].name).write_text("<html>")
+    trainer = make_trainer(tmp_path, 5)
+    trainer.fit(module, photos)  # 10 photos in 5 steps of 2
+    assert trainer.global_step == 5
+    assert trainer.callback_metrics["train/unreadable_photos"] == 1
+
+
 def test_failed_save_does_not_stop_training(tiny_vgg, photo_folder, tmp_path, capsys):
     trainer = make_trainer(tmp_path, 3, Saving(tmp_path / "no" / "last.ckpt", 1, {}))
     trainer.fit(make_module(tiny_vgg, max_steps=3), make_photos(photo_folder))
@@ -461,6 +474,15 @@ def test_own_picture_names_the_style_and_is_scaled(photo_folder):
     assert picture.shape == (64, 85, 3)
 
 
+def test_own_picture_is_turned_as_its_exif_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (128, 64)).save(tmp_path / "..a (1).jpg", exif=exif)
+    name, picture = train.style_picture(settings(f"style.image='{tmp_path}/..a (1).jpg'", "style.size=64")["style"])
+    assert name == "a_1_"
+    assert picture.shape == (128, 64, 3)
+
+
 def run_train(*arguments, script=ROOT / "train.py", environment=None, **kwargs):
     environment = environment or {"WANDB_MODE": "offline"}
     return subprocess.Popen(
@@ -479,10 +501,27 @@ SMALL = [
 ]
 
 
-def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(photo_folder, tmp_path):
+@pytest.fixture(scope="module")
+def tiny_weights(tiny_vgg, tmp_path_factory):
+    """The tiny loss network as a file that `vgg=` takes."""
+    weights, position = {}, 0
+    for step in PLAN:
+        if step != "pool":
+            for kind in ("weight", "bias"):
+                weights[f"features.{position}.{kind}"] = tiny_vgg.get_buffer(f"conv{step[0]}_{kind}").clone()
+        position += 1 if step == "pool" else 2
+    weights["features.0.weight"] *= FIRST_LAYER_NORM / weights["features.0.weight"].norm()
+    path = tmp_path_factory.mktemp("weights") / "vgg.safetensors"
+    save_file(weights, path)
+    return path
+
+
+def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(photo_folder, tiny_weights, tmp_path):
     """The whole life of a run, with W&B offline: start, Ctrl-C, refusal to overwrite, resume, finished net."""
-    arguments = [*SMALL, "style=picasso", f"data.root={photo_folder}", f"run={tmp_path}/my run", "trainer.max_steps=60",
-                 "trainer.validate_every=30", "trainer.save_every=2"]  # fmt: skip
+    arguments = [
+        *SMALL, "style=picasso", f"data.root={photo_folder}", f"run={tmp_path}/my run", f"vgg={tiny_weights}",
+        "trainer.max_steps=60", "trainer.validate_every=30", "trainer.save_every=2",
+    ]  # fmt: skip
     process = run_train(*arguments, cwd=tmp_path)
     folder = tmp_path / "my run"
     deadline = time.monotonic() + 120
@@ -534,21 +573,6 @@ def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(photo_f
     assert uploaded
     assert leaked == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my run"]
-
-
-@pytest.fixture(scope="module")
-def tiny_weights(tiny_vgg, tmp_path_factory):
-    """The tiny loss network as a file that `vgg=` takes."""
-    weights, position = {}, 0
-    for step in PLAN:
-        if step != "pool":
-            for kind in ("weight", "bias"):
-                weights[f"features.{position}.{kind}"] = tiny_vgg.get_buffer(f"conv{step[0]}_{kind}").clone()
-        position += 1 if step == "pool" else 2
-    weights["features.0.weight"] *= FIRST_LAYER_NORM / weights["features.0.weight"].norm()
-    path = tmp_path_factory.mktemp("weights") / "vgg.safetensors"
-    save_file(weights, path)
-    return path
 
 
 @pytest.fixture(scope="module")
