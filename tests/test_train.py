@@ -516,7 +516,24 @@ def tiny_weights(tiny_vgg, tmp_path_factory):
     return path
 
 
-def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(photo_folder, tiny_weights, tmp_path):
+def command(monkeypatch, *arguments):
+    """Runs the command in this process, on one thread as `run_train` does, and returns its exit status."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    torch.set_num_threads(1)
+    try:
+        cli.main(train.train, "train", "", train.PATHS)
+    except SystemExit as end:
+        return end.code
+    finally:
+        torch.set_num_threads(threads)
+        signal.signal(signal.SIGTERM, handler)
+    return 0
+
+
+def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(
+    photo_folder, tiny_weights, tmp_path, monkeypatch, capsys
+):
     """The whole life of a run, with W&B offline: start, Ctrl-C, refusal to overwrite, resume, finished net."""
     arguments = [
         *SMALL, "style=picasso", f"data.root={photo_folder}", f"run={tmp_path}/my run", f"vgg={tiny_weights}",
@@ -535,16 +552,15 @@ def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(photo_f
     stopped = load_training_checkpoint(folder / "last.ckpt")["global_step"]
     assert 2 <= stopped < 60
 
-    again = run_train(*arguments, cwd=tmp_path)
-    _, errors = again.communicate(timeout=120)
-    assert again.returncode == 4
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert command(monkeypatch, *arguments) == 4
+    errors = capsys.readouterr().err
     assert errors.strip().splitlines()[-1].startswith("error: ")
     assert "resume=auto" in errors
 
-    resumed = run_train(*arguments, "resume=auto", cwd=tmp_path)
-    output, errors = resumed.communicate(timeout=280)
-    assert resumed.returncode == 0, errors
-    assert "picasso.ckpt" in output
+    assert command(monkeypatch, *arguments, "resume=auto") == 0
+    assert "picasso.ckpt" in capsys.readouterr().out
     checkpoint = load_checkpoint(folder / "picasso.ckpt")
     assert checkpoint.style == "picasso"
     assert checkpoint.recipe["steps"] == 60
@@ -583,21 +599,6 @@ def tiny(tiny_weights, photo_folder):
         "temporal=noise", "trainer.max_steps=8", "trainer.validate_every=4", "trainer.save_every=1",
         "trainer.batch_size=2",
     ]  # fmt: skip
-
-
-def command(monkeypatch, *arguments):
-    """Runs the command in this process, on one thread as `run_train` does, and returns its exit status."""
-    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
-    torch.set_num_threads(1)
-    try:
-        cli.main(train.train, "train", "", train.PATHS)
-    except SystemExit as end:
-        return end.code
-    finally:
-        torch.set_num_threads(threads)
-        signal.signal(signal.SIGTERM, handler)
-    return 0
 
 
 def weights(folder):
