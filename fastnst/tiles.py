@@ -99,12 +99,14 @@ def stylize_tiled(
     encoder = leaves(net.encoder)
     rows = max(1, (max_pixels // width - 2 * reach(encoder)) // STRIDE)  # of a tile, at quarter resolution
     features = swept(encoder, padded(content), STRIDE * rows)
+    added = None  # one buffer for all blocks
     for block in net.residuals:
         first_conv, first_norm, relu, second_conv, second_norm = leaves(block)
-        added = swept([first_conv], features, rows)
+        added = swept([first_conv], features, rows, out=added)
         swept([first_norm, relu, second_conv], added, rows, out=added)
         swept([second_norm], added, rows, out=added)
         features += added
+    del added
     return swept([*leaves(net.decoder), nn.Sigmoid()], features, rows)[..., :height, :width]
 
 
