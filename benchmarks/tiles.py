@@ -1,5 +1,8 @@
 """What tiles cost, and what they change: PYTHONPATH=. python benchmarks/tiles.py picasso frame.jpg 1920x1080.
 
+`benchmarks/tiles.py video picasso 3840x2160:4,7680x4320:3` prints instead the peak memory of `infer.py` on clips of
+these sizes and frame counts.
+
 Prints, for each size (several are divided by commas; none is ""), how far the tiled result is from the untiled one in
 grey levels, and processor time; then, for 3840x2160 and 7680x4320, the peak memory of a process that loads, stylizes
 and saves such a picture with the defaults of `infer.py`.
@@ -8,13 +11,16 @@ and saves such a picture with the defaults of `infer.py`.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter, process_time
 
 import torch
+from imageio_ffmpeg import get_ffmpeg_exe
 from torch import Tensor, nn
 
 from fastnst.checkpoint import load_checkpoint
@@ -28,7 +34,9 @@ LARGE = ((2160, 3840), (4320, 7680))  # height and width
 
 
 def main() -> None:
-    """Prints a row per size and tile, and one per large picture."""
+    """Prints a row per size and tile, and one per large picture; or one per clip."""
+    if sys.argv[1] == "video":
+        return videos(sys.argv[2], sys.argv[3])
     name, picture, sizes = sys.argv[1:4]
     net, content = load_checkpoint(name).net.eval(), to_tensor(load_image(Path(picture)))[None]
     print("| frame | max_pixels | mean difference | largest | seconds | times untiled |")
@@ -53,6 +61,24 @@ def main() -> None:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 held, seconds = pool.apply(peak, (name, source))
             print(f"| {width}x{height} | {held:.2f} | {seconds:.0f} |", flush=True)
+
+
+def videos(name: str, clips: str) -> None:
+    """Prints a row per clip, as `WIDTHxHEIGHT:FRAMES` divided by commas."""
+    print("| net | video | frames | peak memory, GB | seconds |")
+    print("|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for clip in clips.split(","):
+            size, frames = clip.split(":")
+            source = f"{folder}/{size}.mp4"
+            made = ["-f", "lavfi", "-i", f"testsrc2=s={size}:d=60", "-frames:v", frames, "-preset", "ultrafast"]
+            subprocess.run([get_ffmpeg_exe(), "-v", "error", *made, "-pix_fmt", "yuv420p", source], check=True)
+            command = [sys.executable, "infer.py", f"video={source}", f"ckpt={name}", "device=cpu", "threads=1"]
+            begun, process = perf_counter(), subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            assert status == 0, f"infer.py failed on {clip}"
+            held = usage.ru_maxrss / 2**20
+            print(f"| {Path(name).stem} | {size} | {frames} | {held:.2f} | {perf_counter() - begun:.0f} |", flush=True)
 
 
 @torch.inference_mode()

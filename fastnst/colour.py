@@ -81,7 +81,7 @@ def colour_named(name: str) -> np.ndarray:
 
 def from_rgb24(rgb: np.ndarray, form: str) -> av.VideoFrame:
     """Returns (height, width, 3) uint8 RGB as a frame of the pixel format `form`, in BT.709 if that is not RGB."""
-    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+    frame = av.VideoFrame.from_numpy_buffer(rgb, "rgb24")  # copies nothing
     return frame.reformat(
         format=form,
         dst_colorspace=BT709,

@@ -38,6 +38,8 @@ PRESETS = (  # of libx264 and libx265
 )
 os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 tells its whole life on stderr: errors only
 KEYFRAMES = 2  # seconds between two at most: so much is lost of a render that is killed
+UHD = 3840 * 2160  # pixels; larger frames are decoded and encoded with fewer of them in memory
+LOOKAHEAD = 10 * UHD  # pixels by which an encoder looks ahead in such frames: 2 of 8K, not 40, which take 0.1 GB each
 MAX_PIXELS = 150_000_000  # larger frames are refused before memory is taken for them
 DECODER = {"max_pixels": str(MAX_PIXELS)}  # also those that come later in the stream
 OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file", **DECODER}
@@ -92,6 +94,8 @@ def decoder_for(stream: VideoStream) -> av.VideoCodecContext:
         return decoder
     if stream.width * stream.height > 1920 * 1088:  # several frames at once: faster, but in damaged files some are lost
         stream.thread_type = "AUTO"
+    if stream.width * stream.height > UHD:
+        stream.codec_context.thread_count = 2  # each holds a frame
     return stream.codec_context
 
 
@@ -194,6 +198,15 @@ def add_video_stream(
         options |= {"row-mt": "1", "cpu-used": "4"}
     if codec == "libx265":
         options["x265-params"] = "log-level=error"
+    if reader.width * reader.height > UHD:
+        ahead = str(LOOKAHEAD // (reader.width * reader.height))
+        options["threads"] = str(min(4, os.cpu_count() or 1))  # each holds a frame
+        if codec == "libx264":
+            options |= {"rc-lookahead": ahead, "refs": "1"}
+        elif codec == "libx265":
+            options["x265-params"] += f":rc-lookahead={ahead}"
+        elif codec.startswith("libvpx"):
+            options["lag-in-frames"] = ahead
     stream = cast(VideoStream, container.add_stream(codec, rate=reader.frame_rate, options=options))
     context = stream.codec_context
     width, height = reader.width, reader.height

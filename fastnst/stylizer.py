@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 BATCH = {"cuda": 4}  # frames per pass; 1 on other devices, where more frames take more memory but no less time
 PIXELS = 2**21  # per pass, if a GPU's memory does not set the limit: 1920x1080 goes through whole
 BYTES = 2000  # of a GPU per pixel of a pass, for the larger net in half precision, with room to spare
+HELD = 100  # bytes per pixel of a frame that is stylized in tiles, for the larger net in full precision
 SMALLER = 4  # by which the tiles shrink where memory runs out
 NORMS = ("shot", "frame")  # where the statistics of instance norm come from, for video
 Progress = Callable[[int, "int | None"], None]  # frames done, frames in all if known
@@ -150,7 +151,15 @@ class Stylizer:
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if "memory" not in str(error):
                 raise
-        raise EnvironmentFault(f"not enough memory for a {width}x{height} frame on {self.device}; try max_side=1280")
+        raise EnvironmentFault(self._lacking(width, height))
+
+    def _lacking(self, width: int, height: int) -> str:
+        """Returns how much memory a frame takes in tiles as small as they are now, and what would help."""
+        tile = self.net.max_pixels
+        needed = (HELD * width * height + BYTES * tile) / 1e9
+        frame = f"a {width}x{height} frame needs about {needed:.2g} GB in tiles of {tile} pixels"
+        remedy = f"max_pixels_per_pass={tile // SMALLER} or max_side={max(width, height) // 2}"
+        return f"not enough memory on {self.device}: {frame}; try {remedy}"
 
     def _stylized(self, pixels: UInt8[Tensor, "time 3 height width"], net: nn.Module) -> Tensor:
         content = to_float(pixels.to(self.device)).to(self._dtype, memory_format=self._layout)
@@ -239,16 +248,19 @@ class Stylizer:
                 shown = [lasts // reader.step if reader.step else 1 for lasts in frames.durations]  # how often
                 ends = list(accumulate(shown, initial=done))[1:]
                 done = ends[-1]
-                skipped = frames.pixels[: sum(end <= known for end in ends)]
-                if len(skipped) < len(frames.pts):
+                skipped = sum(end <= known for end in ends)
+                if skipped < len(ends):
                     begun = perf_counter()
-                    for part in remembering if frames.new_size and not len(skipped) else ():
+                    for part in remembering if frames.new_size and not skipped else ():
                         part.reset()
-                    stylized = self.frames(frames.pixels[len(skipped) :], net)
+                    stylized = self.frames(frames.pixels[skipped:], net)
                     net_seconds += perf_counter() - begun
                     painted += len(stylized)
-                    frames = replace(frames, pixels=torch.cat([skipped, stylized]) if len(skipped) else stylized)
+                    before = [frames.pixels[:skipped]] if skipped else []
+                    frames = replace(frames, pixels=torch.cat([*before, stylized]) if before else stylized)
+                    del before, stylized  # one of 8K is 0.1 GB
                 writer.write(frames, memory_of(remembering))
+                del frames
                 progress(done, reader.frame_count)
         seconds = perf_counter() - started
         return summary(out, done, writer.width, writer.height, seconds, net_seconds, reader.damage, painted)

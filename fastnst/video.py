@@ -49,7 +49,8 @@ log = logging.getLogger(__name__)
 
 Memory = Mapping[str, Any]  # tensors or arrays by name
 
-QUEUED = 2  # batches that wait on each side of the net
+QUEUED = 2  # batches that wait on each side of the net, if that is
+QUEUED_BYTES = 2**26  # no more than this; one batch always may
 TICKS = 90_000  # per second at least, of the clock of a constant frame rate: it may start anywhere
 SETTLED = 1.0  # seconds of video behind a keyframe by which muxers have let go of it, which they do every 0.2 s
 LARGE = 2**20  # bytes of memory of the shot, see `VideoWriter.write`; while larger ones wait, none is taken
@@ -165,7 +166,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frames]:
         ahead: deque[Future[Frames | None]] = deque()
         while True:
-            while len(ahead) <= QUEUED:
+            while len(ahead) <= queued(3 * self.batch * self.width * self.height):
                 ahead.append(self._executor.submit(self._next_batch))
             if (frames := ahead.popleft().result()) is None:
                 return
@@ -194,9 +195,10 @@ class VideoReader:
             timed, new_size = list(islice(self._of_one_size, self.batch)), True
         if not timed:
             return None
-        pixels = torch.from_numpy(np.stack([self._to_rgb(frame) for frame, _, _ in timed]))  # (T, H, W, 3)
+        arrays = [self._to_rgb(frame) for frame, _, _ in timed]
+        array = np.stack(arrays) if len(arrays) > 1 else np.ascontiguousarray(arrays[0])[None]  # (T, H, W, 3)
         _, pts, durations = zip(*timed, strict=True)
-        return Frames(pixels.permute(0, 3, 1, 2), list(pts), list(durations), new_size)
+        return Frames(torch.from_numpy(array).permute(0, 3, 1, 2), list(pts), list(durations), new_size)
 
     def _timed(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Yields each frame with its pts and duration, and judges the damage at the end."""
@@ -325,8 +327,8 @@ class VideoWriter:
     """Writes frames to a video file, with the timing, sound and tags of the video they come from.
 
     The file grows under the name `part` beside `path` and takes its place only after it was closed, reopened and
-    checked. An error removes the part, or puts back the one that was gone on from; Ctrl-C and SIGTERM keep it,
-    playable. With `made_of`, what a later run needs is written down whenever a group of pictures is safe on disk.
+    checked. An error removes the part, or puts back the one that was gone on from; Ctrl-C, SIGTERM and a lack of memory
+    keep it, playable. With `made_of`, what a later run needs is written down when a group of pictures is safe on disk.
     Writing happens in a background thread, so an error may surface one `write` later, or at the end. Times are kept;
     in Matroska and WebM, which know none below zero, all tracks may move by the 0.02 s of silence that AAC sound
     begins with.
@@ -420,7 +422,8 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        stopped = kind is not None and not issubclass(kind, Exception)  # Ctrl-C, SIGTERM
+        # Ctrl-C, SIGTERM, or no memory for a frame: what is finished is kept
+        stopped = kind is not None and (not issubclass(kind, Exception) or issubclass(kind, EnvironmentFault))
         keep = False
         try:
             if kind is None or (stopped and self.frames_written > self.kept):
@@ -461,7 +464,7 @@ class VideoWriter:
             OutputError: earlier frames could not be written.
         """
         self._submit(self._encode, frames, memory or {})
-        self._drain(QUEUED)
+        self._drain(queued(frames.pixels.nbytes))
 
     def _submit(self, work: Callable[..., None], *arguments: object) -> None:
         self._pending.append(self._executor.submit(work, *arguments))
@@ -475,11 +478,8 @@ class VideoWriter:
                 raise self._in_words(error) from error
 
     def _encode(self, frames: Frames, memory: Memory) -> None:
-        pixels = frames.pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # (T, H, W, 3)
-        below, right = self.height - pixels.shape[1], self.width - pixels.shape[2]
-        if below or right:
-            pixels = np.pad(pixels, ((0, 0), (0, below), (0, right), (0, 0)), "edge")
-        for rgb, start, lasts in zip(pixels, frames.pts, frames.durations, strict=True):
+        before = max(self.frames_written, self.kept)
+        for pixels, start, lasts in zip(frames.pixels, frames.pts, frames.durations, strict=True):
             step, frame = self._reader.step, None
             duration = step or lasts
             for pts in range(start, start + lasts, step) if step else [start]:
@@ -490,15 +490,24 @@ class VideoWriter:
                     packet.pts = packet.dts = pts  # there are no B-frames
                     self._mux([packet])
                 else:
-                    frame = frame or from_rgb24(rgb, self._stream.codec_context.pix_fmt or "yuv420p")
+                    frame = frame or self._coded(pixels)
                     frame.pts, frame.duration, frame.time_base = pts, duration, self._reader.time_base
                     self._mux(self._stream.encode(frame))
                 self._ends_at = float((pts + duration) * self._reader.time_base)
                 self._tracks.copy(until=self._ends_at)
                 self.frames_written += 1
+        group = self._stream.codec_context.gop_size  # one memory for each: with more, the heap is left full of holes
         large = sum(each.nbytes for each in memory.values()) > LARGE
-        if self.frames_written > self.kept and not (large and self._waiting):
+        if self.frames_written // group > before // group and not (large and self._waiting):
             self._waiting.append((self.frames_written, memory))
+
+    def _coded(self, pixels: UInt8[Tensor, "3 height width"]) -> av.VideoFrame:
+        """Returns a frame as the encoder takes it: padded, in its pixel format."""
+        rgb = pixels.permute(1, 2, 0).contiguous().cpu().numpy()  # (H, W, 3)
+        below, right = self.height - rgb.shape[0], self.width - rgb.shape[1]
+        if below or right:
+            rgb = np.pad(rgb, ((0, below), (0, right), (0, 0)), "edge")
+        return from_rgb24(rgb, self._stream.codec_context.pix_fmt or "yuv420p")
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
@@ -582,6 +591,15 @@ def rate_named(fps: str | float | Fraction) -> Fraction:
         if Fraction(1, 10) <= rate <= 1000:
             return rate
     raise ConfigError(f"fps={text} should be frames per second from 0.1 to 1000, such as 25, 29.97 or 30000/1001")
+
+
+def queued(size: int) -> int:
+    """Returns how many batches of `size` bytes wait on each side of the net.
+
+    >>> [queued(3 * width * width * 9 // 16) for width in (1920, 3840, 7680)]
+    [2, 2, 1]
+    """
+    return max(1, min(QUEUED, QUEUED_BYTES // size))
 
 
 def scaled_size(width: int, height: int, max_side: int | None) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from PIL import Image
 import infer
 from fastnst.checkpoint import save_checkpoint
 from fastnst.net import StylizationNet
+from fastnst.tiles import Tiled
 from fastnst.video import VideoReader, VideoWriter
 
 INFER = Path(infer.__file__)
@@ -553,6 +554,32 @@ def test_full_file_system_is_one_line_and_leaves_it_empty(tmp_path: Path, checkp
         assert names(disk) == []
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_frame_that_the_memory_does_not_hold_ends_in_5_and_what_is_finished_is_kept(
+    tmp_path, monkeypatch, checkpoint, command, caplog
+):
+    source = silent(tmp_path / "in.mp4", "-frames:v", 9, size="256x192")
+    monkeypatch.chdir(tmp_path)
+    forward, calls = Tiled.forward, []
+
+    def out_of_memory(self, *arguments):
+        calls.append(self.max_pixels)
+        if len(calls) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tiled, "forward", out_of_memory)
+        status, out, err = command("video=in.mp4", f"ckpt={checkpoint}", "device=cpu", "batch=1")
+    assert (status, out, len(err.splitlines())) == (5, "", 1)
+    assert "a 256x192 frame needs about 0.029 GB in tiles of 12288 pixels; try max_pixels_per_pass=3072 or max_" in err
+    assert len(calls) == 8  # the retry in tiles is one
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4", "in_tiny.part.state"]
+    assert times(tmp_path / "in_tiny.part.mp4") == times(source)[:6]
+    again = ("video=in.mp4", f"ckpt={checkpoint}", "resume=true", "max_pixels_per_pass=10000")
+    assert command(*again)[0] == 0
+    assert times(tmp_path / "in_tiny.mp4") == times(source)
 
 
 def test_second_ctrl_c_quits_at_once(tmp_path: Path, checkpoint: Path, long_clip: Path):

@@ -97,7 +97,7 @@ def test_half_precision_keeps_instance_norm_in_float32_and_the_picture_within_a_
 def test_out_of_memory_is_tried_again_frame_by_frame_then_explained():
     pixels = noise(4, 3, 16, 24)
     assert torch.equal(Stylizer(Greedy(1), "cpu").frames(pixels), pixels)
-    with pytest.raises(EnvironmentFault, match=r"24x16 frame on cpu; try max_side=1280"):
+    with pytest.raises(EnvironmentFault, match=r"memory on cpu: a 24x16 frame needs about"):
         Stylizer(Greedy(0), "cpu").frames(pixels)
 
 
@@ -128,7 +128,9 @@ def test_out_of_memory_is_tried_once_more_in_smaller_tiles(caplog: pytest.LogCap
 def test_frame_that_small_tiles_cannot_save_is_explained_after_one_more_try(caplog: pytest.LogCaptureFixture):
     net = small_net()
     greedy(net, 100)
-    with pytest.raises(EnvironmentFault, match=r"32x160 frame on cpu; try max_side=1280"):
+    # 100 bytes for each pixel of the frame, 2000 for each of a tile
+    needed = r"a 32x160 frame needs about 0.0031 GB in tiles of 1280 pixels; try max_pixels_per_pass=320 or max_side=80"
+    with pytest.raises(EnvironmentFault, match=needed):
         Stylizer(net, "cpu").frames(noise(1, 3, 160, 32))
     assert len(caplog.messages) == 1
 
