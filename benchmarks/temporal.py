@@ -8,8 +8,8 @@ moved until the style loss is that of `none` within `MATCH`, and a `LONG` traini
 is judged under norm=frame and norm=shot.
 
 An arm is a run of train.py in a folder of its own. Stop it whenever you like: the same command goes on where it was,
-and does nothing over. Arms that this version cannot train yet are listed as not built. Results: results.json, table.md
-and front.png in the folder.
+and does nothing over. Arms that this version cannot train yet are listed as not built. Results: results.json, table.md,
+front.png, and changes.png, what changes from frame to frame where a camera stands still, in the folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from fastnst.checkpoint import load_checkpoint
 from fastnst.errors import ConfigError, FastnstError
 from fastnst.evaluate import find_clips, known_style, style_picture
 from fastnst.files import replaced
-from fastnst.images import save_image
+from fastnst.images import save_image, to_array
 from fastnst.judge import METRICS, ClipFile, Grams, evaluate_clip, mean, net_painter
 from fastnst.report import aligned, front, rounded, shown
 from fastnst.stylizer import NORMS, find_device
@@ -81,6 +81,7 @@ COLUMNS = {  # head: metric and decimals; behind them how many times less than `
     "shift": ("motion_error_shift", 2), "/ input": ("static_flicker_ratio", 2),
     "static": ("static_flicker", 3), "warp - input": ("excess", 2), "noise 2": ("noise_gain_2", 2),
 }  # fmt: skip
+STRENGTHENED = 16  # times, in changes.png
 GAINS = ("static_flicker", "excess", "noise_gain_2")
 
 
@@ -316,16 +317,34 @@ class Bench:
 
     def report(self) -> None:
         """Writes table.md and front.png, the first style's arms under norm=shot, and prints the table."""
-        text = self.table()
+        text, style = self.table(), self.options.style
         with replaced(self.out / "table.md") as part:
             part.write_text(text + "\n", encoding="utf-8")
-        judged = {arm.name: self.numbers(arm.name) for arm in self.plan() if arm.style == self.options.style}
+        judged = {arm.name: self.numbers(arm.name) for arm in self.plan() if arm.style == style}
         rows = [{"net": name, "clip": "mean", **numbers} for name, numbers in judged.items() if numbers]
         if rows:
             level = rows[0]["absolute_warping_error_1"] - rows[0]["excess"]
             rows.append({"net": "input", "clip": "mean", "style_loss": math.nan, "absolute_warping_error_1": level})
             save_image(np.asarray(front(rows, dict.fromkeys(judged, "one"))), self.out / "front.png")
+        if all(self.checkpoint(Arm(name, style, [])).exists() for name in LONG):
+            self.show_changes()
         print(text)
+
+    @torch.inference_mode()
+    def show_changes(self) -> None:
+        """Writes changes.png: of the first fixed clip a frame, and how it differs from the one before it."""
+        clip = ClipFile(self.clips[self.options.fixed[0]], self.options.max_side, self.options.frames)
+        arms = [Arm(name, self.options.style, []) for name in LONG]
+        painters = {arm.name: net_painter(load_checkpoint(self.checkpoint(arm)).net.cpu(), "shot") for arm in arms}
+        before, columns = {}, []
+        for frame in clip:
+            now = {"input": frame, **{name: painter.paint(frame) for name, painter in painters.items()}}
+            columns = [
+                torch.cat([picture, (STRENGTHENED * (picture - before.get(name, picture)).abs()).clamp(0, 1)], dim=2)
+                for name, picture in now.items()
+            ]
+            before = now
+        save_image(to_array(torch.cat(columns, dim=3)[0]), self.out / "changes.png")
 
 
 def main() -> None:
