@@ -102,7 +102,7 @@ assert board.failures == 0
 """
     key = "5ec4e7" * 6 + "5ec4"
     environment = {**os.environ, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": key}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stderr == f"W&B runs offline; to upload: wandb sync {tmp_path}/wandb/offline-run-*\n"
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))

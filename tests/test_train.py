@@ -863,11 +863,11 @@ def test_30_kills_of_a_process_that_saves_always_leave_whole_checkpoints(tmp_pat
 
 
 def test_two_processes_give_the_losses_of_one(tiny, tmp_path, monkeypatch):
-    """Of three steps: exactly until the first update, of which Adam enlarges float noise, as in every training."""
-    short = [*tiny, "temporal=motion", "trainer.max_steps=3", "trainer.validate_every=1"]
+    """Of three steps, small ones: where a gradient is next to nothing, Adam makes a whole step of its float noise."""
+    short = [*tiny, "temporal=motion", "trainer.max_steps=3", "trainer.validate_every=1", "trainer.learning_rate=1e-4"]
     process = run_train(*short, f"run={tmp_path}/two", "trainer.devices=2", cwd=tmp_path)
     assert command(monkeypatch, *short, f"run={tmp_path}/one") == 0
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert output.count("the finished net") == 1
     one, two = (
@@ -880,10 +880,8 @@ def test_two_processes_give_the_losses_of_one(tiny, tmp_path, monkeypatch):
         for folder in ("one", "two")
     )
     assert {"train/loss", "train/style_loss", "val/temporal_loss"} <= {name for _, name in one}
-    assert two == pytest.approx(one, rel=1e-2, abs=2e-5)
-    first = {key: value for key, value in one.items() if key[0] == 0}
-    assert len(first) == 4
-    assert {key: two[key] for key in first} == pytest.approx(first, rel=1e-5)
+    assert len(one) == 17
+    assert two == pytest.approx(one, rel=1e-4)
 
 
 CRASH = """
@@ -913,7 +911,7 @@ def test_crash_of_one_process_ends_the_job_with_its_error(tiny, tmp_path):
         start_new_session=True,
     )  # fmt: skip
     try:
-        _, errors = process.communicate(timeout=90)
+        _, errors = process.communicate(timeout=240)  # a device waits for a lost one for train.TIMEOUT, 300 s
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
