@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2  # isort: skip (first: windows hang if PyAV comes before, pytorch/vision#5940)
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -286,6 +287,7 @@ class Window:
     TITLE = "fastnst: n next style, + - strength, f freeze, q quit"
 
     def __init__(self) -> None:
+        os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # OpenCV's Qt misses fonts that nobody needs
         probe = [sys.executable, "-c", "import cv2; cv2.namedWindow('fastnst')"]  # without a screen Qt ends the process
         if subprocess.run(probe, capture_output=True).returncode:
             raise EnvironmentFault(

@@ -1,5 +1,9 @@
+import contextlib
 import io
+import itertools
 import os
+import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -13,6 +17,7 @@ from types import SimpleNamespace
 
 import av
 import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -362,6 +367,59 @@ def test_address_is_read_its_password_is_in_no_message_and_its_playlist_opens_no
         server.server_close()
 
 
+class RtspCamera(socketserver.StreamRequestHandler):
+    """Answers as an IP camera does, and sends the RTP packets of ffmpeg inside the connection."""
+
+    def handle(self):
+        pictures_of = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-re", *pictures(60, "64x48", 10)]
+        coding = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "5"]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inlet, contextlib.suppress(ConnectionError):
+            inlet.bind(("127.0.0.1", 0))
+            target = f"rtp://127.0.0.1:{inlet.getsockname()[1]}"
+            with subprocess.Popen([*pictures_of, *coding, "-f", "rtp", target], stdout=subprocess.PIPE) as sender:
+                try:
+                    sdp = b"".join(iter(sender.stdout.readline, b"\n"))[len("SDP:\n") :]
+                    self.answer(sdp + b"a=control:stream\r\n")
+                    while True:
+                        packet = inlet.recv(65536)
+                        self.wfile.write(b"$\0" + len(packet).to_bytes(2, "big") + packet)
+                finally:
+                    sender.kill()
+
+    def answer(self, sdp):
+        """Answers requests until one says PLAY."""
+        method = ""
+        while method != "PLAY":
+            method, *_ = self.rfile.readline().decode().split() or [""]
+            heads = dict(line.split(": ", 1) for line in iter(lambda: self.rfile.readline().decode().strip(), ""))
+            body, more = b"", ""
+            if method == "DESCRIBE":
+                body, more = sdp, "Content-Type: application/sdp\r\n"
+            if method == "SETUP":
+                more = f"Transport: {heads['Transport']}\r\n"
+            answer = (
+                f"RTSP/1.0 200 OK\r\nCSeq: {heads['CSeq']}\r\nSession: 1\r\n{more}Content-Length: {len(body)}\r\n\r\n"
+            )
+            self.wfile.write(answer.encode() + body)
+
+
+def test_ip_camera_is_read_by_rtsp_while_it_runs_on():
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), RtspCamera)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"rtsp://me:secret@127.0.0.1:{server.server_address[1]}/cam"
+    try:
+        source, is_live = live.find_source({"video": address, "out": "-", "size": None})
+        assert is_live
+        frames = source()
+        shown = [next(frames)[0] for _ in range(8)]
+        frames.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert {pixels.shape for pixels in shown} == {(48, 64, 3)}
+    assert all((before != after).any() for before, after in itertools.pairwise(shown))
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -428,13 +486,17 @@ except live.EnvironmentFault as fault:
     assert done.stdout.splitlines()[1].startswith("no window can be opened here")
 
 
-def test_command_paints_every_frame_of_a_pipe_into_a_pipe(tmp_path):
+@pytest.mark.parametrize(
+    ("form", "pixel_format", "settings"),
+    [("yuv4mpegpipe", "yuv420p", []), ("rawvideo", "rgb24", ["size=34x26", "fps=25"])],
+)
+def test_command_paints_every_frame_of_a_pipe_into_a_pipe(tmp_path, form, pixel_format, settings):
     torch.manual_seed(0)
     save_checkpoint(tmp_path / "tiny.ckpt", StylizationNet.preset("half"), "tiny", {})
-    y4m = ffmpeg(*pictures(0.4, "34x26"), "-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", tmp_path / "in.y4m")
+    frames = ffmpeg(*pictures(0.4, "34x26"), "-pix_fmt", pixel_format, "-f", form, tmp_path / "in")
     command = [sys.executable, "-m", "fastnst.live", "video=-", f"ckpt={tmp_path / 'tiny.ckpt'}", "out=-", "threads=1"]
-    with open(y4m, "rb") as pipe:
-        done = subprocess.run(command, cwd=ROOT, stdin=pipe, capture_output=True)
+    with open(frames, "rb") as pipe:
+        done = subprocess.run([*command, *settings], cwd=ROOT, stdin=pipe, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith(b"note: 10 frames")
     assert done.stderr.endswith(b" 0 dropped\n")
