@@ -305,6 +305,19 @@ def test_pictures_and_folders_are_stylized_under_their_style(tmp_path, monkeypat
     assert "cannot read picture 'broken.jpg'" in err
 
 
+def test_dials_of_the_command_reach_the_net(tmp_path, monkeypatch, checkpoint, command):
+    picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "in.png")
+    monkeypatch.chdir(tmp_path)
+    painted = {}
+    for dial in ("strength=1", "strength=0", "color=content", "scale=0.5"):
+        assert command("video=in.png", f"ckpt={checkpoint}", f"out={dial[:8]}{dial[-1]}.png", dial)[0] == 0
+        painted[dial] = np.asarray(Image.open(tmp_path / f"{dial[:8]}{dial[-1]}.png"))
+    np.testing.assert_array_equal(painted["strength=0"], picture)
+    for dial in ("strength=0", "color=content", "scale=0.5"):
+        assert (painted[dial] != painted["strength=1"]).mean() > 0.5
+
+
 # many inputs
 
 
