@@ -167,7 +167,7 @@ class Stylizer:
 
     def image(self, array: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
         """Returns an RGB picture, 0-255, stylized."""
-        pixels = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None]  # (1, 3, H, W)
+        pixels = torch.from_numpy(np.require(array, requirements=["C", "W"])).permute(2, 0, 1)[None]  # (1, 3, H, W)
         return self.frames(pixels)[0].permute(1, 2, 0).contiguous().numpy()
 
     def video(
