@@ -137,7 +137,9 @@ def test_shot_stays_near_the_plain_net_when_light_changes(light):
     frames = [(scene(2) * each).clamp(0, 1) for each in light]
     painter = ShotNorm(net)
     with torch.inference_mode():
-        off = [grey_levels(painter(frame), net(frame)) for frame in frames]
+        painted = [painter(frame) for frame in frames]
+        every = max(1, len(frames) // 60)  # of a long fade: the plain net takes as long as the painter
+        off = [grey_levels(*each) for each in zip(painted[::every], map(net, frames[::every]), strict=True)]
     assert max(off) < 8
 
 
