@@ -27,7 +27,7 @@ from fastnst.errors import Diverged, InputError, OutputError
 from fastnst.files import check_input, replaced
 from fastnst.flow import inside
 from fastnst.images import save_image, to_array
-from fastnst.metrics import mean_absolute_warping_error, noise_gain, static_flicker
+from fastnst.metrics import contrast, mean_absolute_warping_error, noise_gain, static_flicker
 from fastnst.module import StyleTransfer
 from fastnst.net import StylizationNet
 from fastnst.report import silent_clip
@@ -329,8 +329,8 @@ class Samples(pl.Callback):
     """Stylizes the photos set aside, and one short clip made from the first of them, at every validation.
 
     Logs how steady the net is there, in grey levels and beside the input's own: `val/static_flicker`,
-    `val/warping_error` along the known motion, and `val/noise_gain`. Keeps the nets of the front, once training has
-    settled: before, the temporal loss is still coming in, and the learning rate is high.
+    `val/warping_error` along the known motion, `val/noise_gain`, and `val/contrast`. Keeps the nets of the front, once
+    training has settled: before, the temporal loss is still coming in, and the learning rate is high.
 
     Args:
         folder: where `stylized_<step>.png` and `clip_<step>.mp4` go.
@@ -363,6 +363,7 @@ class Samples(pl.Callback):
             "val/static_flicker_input": still_flicker(self.clip),
             "val/warping_error": pan_error(clip),
             "val/warping_error_input": pan_error(self.clip),
+            "val/contrast": contrast(clip).mean().item(),
             "val/noise_gain": noise_gain(stylize, self.photos, SIGMA, Generator().manual_seed(0)).mean().item(),
         }
         self.dashboard.log_metrics(steadiness, step)

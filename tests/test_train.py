@@ -575,6 +575,7 @@ def test_command_trains_a_style_that_loads_logs_it_and_stops_and_goes_on(
     assert checkpoint.recipe["final"]["val/noise_gain"] == pytest.approx(validated[-1]["val/noise_gain"], abs=1e-5)
     assert validated[0]["val/static_flicker_input"] == pytest.approx(2.26, abs=0.3)  # of 2 levels of noise
     assert validated[0]["val/noise_gain"] > 0
+    assert 0 < validated[0]["val/contrast"] < 127.5
     assert validated[0]["val/warping_error"] > 0
     assert {int(path.stem) for path in (folder / "front").iterdir()} == {60} == {checkpoint.recipe["best_step"]}
     assert load_image(folder / "stylized_000060.png").size == (64, 128)
