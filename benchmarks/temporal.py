@@ -316,7 +316,7 @@ class Bench:
         )
 
     def report(self) -> None:
-        """Writes table.md and front.png, the first style's arms under norm=shot, and prints the table."""
+        """Writes table.md, front.png, the first style's arms under norm=shot, and changes.png; prints the table."""
         text, style = self.table(), self.options.style
         with replaced(self.out / "table.md") as part:
             part.write_text(text + "\n", encoding="utf-8")
@@ -326,24 +326,23 @@ class Bench:
             level = rows[0]["absolute_warping_error_1"] - rows[0]["excess"]
             rows.append({"net": "input", "clip": "mean", "style_loss": math.nan, "absolute_warping_error_1": level})
             save_image(np.asarray(front(rows, dict.fromkeys(judged, "one"))), self.out / "front.png")
-        if all(self.checkpoint(Arm(name, style, [])).exists() for name in LONG):
-            self.show_changes()
+        arms = [Arm(name, style, []) for name in LONG]
+        if all(self.checkpoint(arm).exists() for arm in arms):
+            self.show_changes(arms)
         print(text)
 
     @torch.inference_mode()
-    def show_changes(self) -> None:
-        """Writes changes.png: of the first fixed clip a frame, and how it differs from the one before it."""
+    def show_changes(self, arms: list[Arm]) -> None:
+        """Writes changes.png: of the first fixed clip the last frame, and how it differs from the one before it."""
         clip = ClipFile(self.clips[self.options.fixed[0]], self.options.max_side, self.options.frames)
-        arms = [Arm(name, self.options.style, []) for name in LONG]
-        painters = {arm.name: net_painter(load_checkpoint(self.checkpoint(arm)).net.cpu(), "shot") for arm in arms}
-        before, columns = {}, []
+        painters = [net_painter(load_checkpoint(self.checkpoint(arm)).net.cpu(), "shot") for arm in arms]
+        before = now = []
         for frame in clip:
-            now = {"input": frame, **{name: painter.paint(frame) for name, painter in painters.items()}}
-            columns = [
-                torch.cat([picture, (STRENGTHENED * (picture - before.get(name, picture)).abs()).clamp(0, 1)], dim=2)
-                for name, picture in now.items()
-            ]
-            before = now
+            before, now = now, [frame, *(painter.paint(frame) for painter in painters)]
+        columns = [
+            torch.cat([picture, (STRENGTHENED * (picture - earlier).abs()).clamp(0, 1)], dim=2)
+            for earlier, picture in zip(before, now, strict=True)
+        ]
         save_image(to_array(torch.cat(columns, dim=3)[0]), self.out / "changes.png")
 
 
