@@ -54,7 +54,7 @@ def train(settings: dict[str, Any]) -> None:
     from pytorch_lightning.strategies import DDPStrategy
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    from fastnst.callbacks import (
+    from fastnst.training.callbacks import (
         AtomicCheckpointIO,
         Front,
         Progress,
@@ -65,13 +65,13 @@ def train(settings: dict[str, Any]) -> None:
         load_training_checkpoint,
     )
     from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
-    from fastnst.clips import Clips
-    from fastnst.dashboard import Dashboard
-    from fastnst.data import ContentPhotos, Photos, fingerprint
+    from fastnst.training.clips import Clips
+    from fastnst.training.dashboard import Dashboard
+    from fastnst.training.photos import ContentPhotos, Photos, fingerprint
     from fastnst.flow import dis_flow, load_raft, raft_flow
-    from fastnst.frames import make_pair
+    from fastnst.training.pairs import make_pair
     from fastnst.images import to_tensor
-    from fastnst.module import StyleTransfer
+    from fastnst.training.module import StyleTransfer
     from fastnst.net import StylizationNet
     from fastnst.vgg import load_vgg
 
@@ -268,8 +268,8 @@ def content_paths(data: dict[str, Any], first: bool) -> list[Any]:
     Raises:
         ConfigError: there is nothing to train on, or more than a share of `max_bad` of the files is of no use.
     """
-    from fastnst.clips import find_shots
-    from fastnst.data import download, find_photos, sample_photos
+    from fastnst.training.clips import find_shots
+    from fastnst.training.photos import download, find_photos, sample_photos
 
     if data["source"] == "sample":
         return sample_photos()

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fastnst.evaluate import STYLE_SIZE, find_clips, style_picture
+from fastnst.evaluate.__main__ import STYLE_SIZE, find_clips, style_picture
 from fastnst.images import to_tensor
-from fastnst.judge import ClipFile, evaluate_clip, net_painter, style_grams
-from fastnst.report import means, tables
+from fastnst.evaluate.judge import ClipFile, evaluate_clip, net_painter, style_grams
+from fastnst.evaluate.report import means, tables
 from fastnst.vgg import load_vgg
 
 RESIDUALS = 5

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastnst.cli import listed
-from fastnst.containers import FORMATS, kept_path, part_path
+from fastnst.video.containers import FORMATS, kept_path, part_path
 from fastnst.errors import ConfigError, DamagedInput, FastnstError, OutputError
 from fastnst.files import PICTURES
 

@@ -24,7 +24,7 @@ from fastnst.files import check_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
 from fastnst.shots import ShotNorm
 from fastnst.tiles import Tiled
-from fastnst.video import VideoReader, VideoWriter, scaled_size
+from fastnst.video.files import VideoReader, VideoWriter, scaled_size
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastnst.dashboard import Dashboard, without_paths
+from fastnst.training.dashboard import Dashboard, without_paths
 
 CONFIG = {
     "data": {"root": "/home/alice/secret/coco"},
@@ -93,7 +93,7 @@ def test_unreachable_server_means_offline_in_one_line(tmp_path):
     """In a process of its own: W&B reads its server's address once per process."""
     program = f"""
 from pathlib import Path
-from fastnst import dashboard
+from fastnst.training import dashboard
 dashboard.START_TIMEOUT = 3
 board = dashboard.Dashboard(Path({str(tmp_path)!r}), "picasso", {{}}, wandb=True, project="fastnst")
 board.log_metrics({{"train/loss": 1.5}}, step=3)
@@ -138,7 +138,7 @@ class Hanging:
 
 
 def test_dashboard_that_hangs_at_the_end_is_left_behind(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("fastnst.dashboard.FINISH_TIMEOUT", -4.9)
+    monkeypatch.setattr("fastnst.training.dashboard.FINISH_TIMEOUT", -4.9)
     dashboard = Dashboard(tmp_path, "run", {}, wandb=False, project="p")
     dashboard.run = Hanging()
     began = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastnst.data import (
+from fastnst.training.photos import (
     ContentPhotos,
     Photos,
     StepSampler,

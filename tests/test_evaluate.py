@@ -1,4 +1,4 @@
-"""Facts about judging nets and clips: `fastnst.judge`, `fastnst.report`, and the command `fastnst.evaluate`."""
+"""Facts about judging nets and clips: `fastnst.evaluate.judge`, `fastnst.evaluate.report`, and the command."""
 
 import csv
 import hashlib
@@ -23,16 +23,19 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from fastnst import evaluate, judge, metrics, report
+from fastnst import metrics
+from fastnst.evaluate import __main__ as evaluate
+from fastnst.evaluate import judge
+from fastnst.evaluate import report
 from fastnst.checkpoint import save_checkpoint
-from fastnst.colour import BT709, LIMITED
+from fastnst.video.colour import BT709, LIMITED
 from fastnst.errors import InputError
 from fastnst.flow import dis_flow, occlusion_mask
 from fastnst.images import luma, to_float, to_uint8
 from fastnst.net import StylizationNet
 from fastnst.paintings import paint
 from fastnst.stylizer import Stylizer
-from fastnst.video import VideoReader
+from fastnst.video.files import VideoReader
 
 CHANGES = [f"{name}_{interval}" for name in judge.ALONG_FLOW for interval in judge.INTERVALS]
 
@@ -74,7 +77,7 @@ def grams(tiny_vgg):
     return judge.style_grams(tiny_vgg, noise(3, 64, 64, seed=9))
 
 
-# fastnst.judge
+# fastnst.evaluate.judge
 
 
 def test_identity_has_the_values_of_the_input(tiny_vgg, grams):
@@ -182,7 +185,7 @@ def test_frames_do_not_pile_up_in_memory(tiny_vgg):
     assert max(most) <= 4
 
 
-# fastnst.evaluate
+# fastnst.evaluate.__main__
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from torch import Generator
 
 from fastnst.errors import ConfigError
 from fastnst.flow import warp
-from fastnst.frames import (
+from fastnst.training.pairs import (
     PATTERNS,
     MixedPair,
     MotionPair,

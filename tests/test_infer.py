@@ -22,7 +22,7 @@ import infer
 from fastnst.checkpoint import save_checkpoint
 from fastnst.net import StylizationNet
 from fastnst.tiles import Tiled
-from fastnst.video import VideoReader, VideoWriter
+from fastnst.video.files import VideoReader, VideoWriter
 
 INFER = Path(infer.__file__)
 

@@ -24,7 +24,8 @@ import torch
 from media import clip, ffmpeg, pictures
 from torch import nn
 
-from fastnst import cli, live
+from fastnst import cli
+from fastnst.live import __main__ as live
 from fastnst.checkpoint import save_checkpoint
 from fastnst.errors import ConfigError, EnvironmentFault, InputError
 from fastnst.net import StylizationNet
@@ -471,7 +472,7 @@ def test_virtual_camera_gets_each_frame_and_the_last_one_again(monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a screen is always there")
 def test_no_screen_is_a_fault_and_opencv_is_loaded_before_pyav():
     program = """
-import sys, fastnst.live as live
+import sys, fastnst.live.__main__ as live
 modules = list(sys.modules)
 print(modules.index("cv2") < modules.index("av"))
 try:

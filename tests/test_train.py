@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 import train
 from fastnst import cli
-from fastnst.callbacks import (
+from fastnst.training.callbacks import (
     SIGMA,
     AtomicCheckpointIO,
     Front,
@@ -31,17 +31,17 @@ from fastnst.callbacks import (
     panned,
 )
 from fastnst.checkpoint import load_checkpoint
-from fastnst.data import ContentPhotos, find_photos
+from fastnst.training.photos import ContentPhotos, find_photos
 from fastnst.errors import ConfigError, Diverged, InputError, OutputError
-from fastnst.frames import NextFrame, NoisePair
+from fastnst.training.pairs import NextFrame, NoisePair
 from fastnst.images import load_image, to_tensor
 from fastnst.losses import gram_matrix
-from fastnst.module import StyleTransfer
+from fastnst.training.module import StyleTransfer
 from fastnst.net import StylizationNet
 from fastnst.paintings import paint
 from fastnst.shots import given
 from fastnst.vgg import FIRST_LAYER_NORM, PLAN, load_vgg
-from fastnst.video import VideoReader
+from fastnst.video.files import VideoReader
 
 ROOT = Path(__file__).parent.parent
 
@@ -815,7 +815,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 import train
-from fastnst.callbacks import AtomicCheckpointIO, load_training_checkpoint
+from fastnst.training.callbacks import AtomicCheckpointIO, load_training_checkpoint
 from fastnst.checkpoint import load_checkpoint, save_checkpoint
 from fastnst.net import StylizationNet
 
@@ -889,7 +889,7 @@ CRASH = """
 import os, sys
 import train
 from fastnst import cli
-from fastnst.module import StyleTransfer
+from fastnst.training.module import StyleTransfer
 
 original = StyleTransfer.training_step
 

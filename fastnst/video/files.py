@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, cast
 import av
 import numpy as np
 
-from fastnst.colour import colour_named, from_rgb24, to_rgb24
-from fastnst.containers import (
+from fastnst.video.colour import colour_named, from_rgb24, to_rgb24
+from fastnst.video.containers import (
     FORMATS,
     add_video_stream,
     check_video_target,
@@ -38,8 +38,8 @@ from fastnst.containers import (
 )
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.files import sync
-from fastnst.resume import State, begin_anew, forget, forget_kept, give_back, go_on, kept_packets, save_state
-from fastnst.tracks import CarriedTracks, check_audio, copy_stream_tags, copy_tags
+from fastnst.video.parts import State, begin_anew, forget, forget_kept, give_back, go_on, kept_packets, save_state
+from fastnst.video.tracks import CarriedTracks, check_audio, copy_stream_tags, copy_tags
 
 if TYPE_CHECKING:  # `infer.py` opens its input before it pays for the import of torch
     from jaxtyping import UInt8

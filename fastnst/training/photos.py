@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.files import PICTURES
-from fastnst.frames import NextFrame
+from fastnst.training.pairs import NextFrame
 from fastnst.images import FORMATS, MAX_PIXELS, load_image, to_tensor
 
 SMALLEST = 32  # photos with a shorter side say nothing about content

@@ -1,4 +1,4 @@
-"""Shows what `fastnst.judge` found: tables, files of numbers, a plot, and clips side by side."""
+"""Shows what `fastnst.evaluate.judge` found: tables, files of numbers, a plot, and clips side by side."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from fastnst.colour import BT709, LIMITED, from_rgb24
+from fastnst.video.colour import BT709, LIMITED, from_rgb24
 from fastnst.files import replaced
 from fastnst.images import to_array
-from fastnst.judge import METRICS, SIGMAS, mean
+from fastnst.evaluate.judge import METRICS, SIGMAS, mean
 from fastnst.metrics import MOTIONS
 
 TABLES = {  # heading, and by column the metric and its decimals; the files have all of `METRICS`

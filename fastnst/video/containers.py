@@ -15,12 +15,12 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from fastnst.colour import BT709, FULL, LIMITED
+from fastnst.video.colour import BT709, FULL, LIMITED
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.files import check_input, check_target
 
 if TYPE_CHECKING:
-    from fastnst.video import VideoReader
+    from fastnst.video.files import VideoReader
 
 log = logging.getLogger(__name__)
 
