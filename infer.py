@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastnst.cli import main
-from fastnst.video.colour import colour_named
-from fastnst.video.containers import check_video_target
 from fastnst.errors import ConfigError, DamagedInput
 from fastnst.files import PICTURES, check_input, check_target
 from fastnst.jobs import Job, check_folder, find_sources, jobs_of, run_all
 from fastnst.progress import ProgressBar
-from fastnst.video.tracks import check_audio
+from fastnst.video.colour import colour_named
+from fastnst.video.containers import check_video_target
 from fastnst.video.files import VideoReader, rate_named
+from fastnst.video.tracks import check_audio
 
 if TYPE_CHECKING:
     from fastnst.stylizer import Stylizer, Summary

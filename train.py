@@ -54,6 +54,10 @@ def train(settings: dict[str, Any]) -> None:
     from pytorch_lightning.strategies import DDPStrategy
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+    from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
+    from fastnst.flow import dis_flow, load_raft, raft_flow
+    from fastnst.images import to_tensor
+    from fastnst.net import StylizationNet
     from fastnst.training.callbacks import (
         AtomicCheckpointIO,
         Front,
@@ -64,15 +68,11 @@ def train(settings: dict[str, Any]) -> None:
         check_resumable,
         load_training_checkpoint,
     )
-    from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
     from fastnst.training.clips import Clips
     from fastnst.training.dashboard import Dashboard
-    from fastnst.training.photos import ContentPhotos, Photos, fingerprint
-    from fastnst.flow import dis_flow, load_raft, raft_flow
-    from fastnst.training.pairs import make_pair
-    from fastnst.images import to_tensor
     from fastnst.training.module import StyleTransfer
-    from fastnst.net import StylizationNet
+    from fastnst.training.pairs import make_pair
+    from fastnst.training.photos import ContentPhotos, Photos, fingerprint
     from fastnst.vgg import load_vgg
 
     recipe = {

@@ -1,6 +1,6 @@
 """An hour of live video from a fake camera: PYTHONPATH=. python benchmarks/live.py [FRAMES].
 
-First FRAMES frames (108,000: an hour at 30 fps) of 32x24 as fast as they go through the loop of `fastnst.live.__main__`, with a
+First FRAMES frames (108,000: an hour at 30 fps) of 32x24 as fast as they go through the loop of `fastnst.live`, with a
 net of two channels and `norm=shot`, and a camera that is lost and comes back a hundred times: resident memory at
 intervals. Then a camera of 30 fps and a net of 200 ms for a minute: how far what is shown is behind, what is dropped.
 """

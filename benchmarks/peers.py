@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fastnst.evaluate.__main__ import STYLE_SIZE, find_clips, style_picture
-from fastnst.images import to_tensor
 from fastnst.evaluate.judge import ClipFile, evaluate_clip, net_painter, style_grams
 from fastnst.evaluate.report import means, tables
+from fastnst.images import to_tensor
 from fastnst.vgg import load_vgg
 
 RESIDUALS = 5

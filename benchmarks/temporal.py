@@ -33,10 +33,10 @@ from fastnst import cli
 from fastnst.checkpoint import load_checkpoint
 from fastnst.errors import ConfigError, FastnstError
 from fastnst.evaluate.__main__ import find_clips, known_style, style_picture
-from fastnst.files import replaced
-from fastnst.images import save_image, to_array
 from fastnst.evaluate.judge import METRICS, ClipFile, Grams, evaluate_clip, mean, net_painter
 from fastnst.evaluate.report import aligned, front, rounded, shown
+from fastnst.files import replaced
+from fastnst.images import save_image, to_array
 from fastnst.stylizer import NORMS, find_device
 from fastnst.vgg import VGGFeatures, load_vgg
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastnst.cli import listed
-from fastnst.video.containers import FORMATS, kept_path, part_path
 from fastnst.errors import ConfigError, DamagedInput, FastnstError, OutputError
 from fastnst.files import PICTURES
+from fastnst.video.containers import FORMATS, kept_path, part_path
 
 if TYPE_CHECKING:  # `infer.py` finds its inputs before it pays for the import of torch
     from fastnst.stylizer import Summary

@@ -6,11 +6,11 @@ import torch
 from media import silent
 from PIL import Image
 
-from fastnst.training.clips import Clips, Shot, find_shots, read_two
-from fastnst.training.photos import ContentPhotos, collate
 from fastnst.errors import ConfigError
 from fastnst.flow import warp
+from fastnst.training.clips import Clips, Shot, find_shots, read_two
 from fastnst.training.pairs import MixedPair, NoisePair, PreviousPair, VideoPair, make_pair, next_frames
+from fastnst.training.photos import ContentPhotos, collate
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fastnst.errors import ConfigError, EnvironmentFault
 from fastnst.training.photos import (
     ContentPhotos,
     Photos,
@@ -24,7 +25,6 @@ from fastnst.training.photos import (
     random_box,
     sample_photos,
 )  # fmt: skip
-from fastnst.errors import ConfigError, EnvironmentFault
 
 
 def batches(count, **changes):

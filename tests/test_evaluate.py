@@ -24,17 +24,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from fastnst import metrics
-from fastnst.evaluate import __main__ as evaluate
-from fastnst.evaluate import judge
-from fastnst.evaluate import report
 from fastnst.checkpoint import save_checkpoint
-from fastnst.video.colour import BT709, LIMITED
 from fastnst.errors import InputError
+from fastnst.evaluate import __main__ as evaluate
+from fastnst.evaluate import judge, report
 from fastnst.flow import dis_flow, occlusion_mask
 from fastnst.images import luma, to_float, to_uint8
 from fastnst.net import StylizationNet
 from fastnst.paintings import paint
 from fastnst.stylizer import Stylizer
+from fastnst.video.colour import BT709, LIMITED
 from fastnst.video.files import VideoReader
 
 CHANGES = [f"{name}_{interval}" for name in judge.ALONG_FLOW for interval in judge.INTERVALS]

@@ -25,9 +25,9 @@ from media import clip, ffmpeg, pictures
 from torch import nn
 
 from fastnst import cli
-from fastnst.live import __main__ as live
 from fastnst.checkpoint import save_checkpoint
 from fastnst.errors import ConfigError, EnvironmentFault, InputError
+from fastnst.live import __main__ as live
 from fastnst.net import StylizationNet
 from fastnst.stylizer import Stylizer
 

@@ -26,14 +26,14 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 from fastnst import cli, images
-from fastnst.training.callbacks import AtomicCheckpointIO, load_training_checkpoint
 from fastnst.checkpoint import load_checkpoint, save_checkpoint
-from fastnst.video.containers import main_video_stream, open_input
 from fastnst.errors import ConfigError, FastnstError, InputError
 from fastnst.flow import load_raft
 from fastnst.images import load_image
 from fastnst.net import StylizationNet
+from fastnst.training.callbacks import AtomicCheckpointIO, load_training_checkpoint
 from fastnst.vgg import read_weights
+from fastnst.video.containers import main_video_stream, open_input
 from fastnst.video.files import VideoReader
 
 ROOT = Path(__file__).parent.parent

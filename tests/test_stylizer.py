@@ -11,13 +11,13 @@ from PIL import Image
 from torch import nn
 
 import fastnst
-from fastnst.video import containers
 from fastnst.checkpoint import save_checkpoint
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.images import to_float, to_uint8
 from fastnst.net import StylizationNet
 from fastnst.shots import ShotNorm, is_cut
 from fastnst.stylizer import Stylizer, find_device, in_half_precision
+from fastnst.video import containers
 from fastnst.video.files import VideoReader
 
 

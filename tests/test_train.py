@@ -20,6 +20,13 @@ from safetensors.torch import save_file
 
 import train
 from fastnst import cli
+from fastnst.checkpoint import load_checkpoint
+from fastnst.errors import ConfigError, Diverged, InputError, OutputError
+from fastnst.images import load_image, to_tensor
+from fastnst.losses import gram_matrix
+from fastnst.net import StylizationNet
+from fastnst.paintings import paint
+from fastnst.shots import given
 from fastnst.training.callbacks import (
     SIGMA,
     AtomicCheckpointIO,
@@ -30,16 +37,9 @@ from fastnst.training.callbacks import (
     pan_error,
     panned,
 )
-from fastnst.checkpoint import load_checkpoint
-from fastnst.training.photos import ContentPhotos, find_photos
-from fastnst.errors import ConfigError, Diverged, InputError, OutputError
-from fastnst.training.pairs import NextFrame, NoisePair
-from fastnst.images import load_image, to_tensor
-from fastnst.losses import gram_matrix
 from fastnst.training.module import StyleTransfer
-from fastnst.net import StylizationNet
-from fastnst.paintings import paint
-from fastnst.shots import given
+from fastnst.training.pairs import NextFrame, NoisePair
+from fastnst.training.photos import ContentPhotos, find_photos
 from fastnst.vgg import FIRST_LAYER_NORM, PLAN, load_vgg
 from fastnst.video.files import VideoReader
 

@@ -16,12 +16,12 @@ import pytest
 import torch
 from media import clip, decoded, duration, ffmpeg, pictures, silent, times, tone, tracks
 
+from fastnst.errors import ConfigError, EnvironmentFault, FastnstError, InputError, OutputError
 from fastnst.video import containers
 from fastnst.video import files as video
 from fastnst.video.containers import part_path
-from fastnst.errors import ConfigError, EnvironmentFault, FastnstError, InputError, OutputError
-from fastnst.video.parts import State, save_state, whole_frames
 from fastnst.video.files import QUEUED, VideoReader, VideoWriter
+from fastnst.video.parts import State, save_state, whole_frames
 
 
 def copy(

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from fastnst import cli
 from fastnst.checkpoint import Checkpoint, load_checkpoint
 from fastnst.cli import listed
-from fastnst.video.containers import FORMATS
 from fastnst.errors import ConfigError, InputError, OutputError
-from fastnst.images import load_image, save_image, to_tensor, with_shorter_side
 from fastnst.evaluate.judge import ClipFile, Grams, Painter, evaluate_clip, file_painter, net_painter, style_grams
+from fastnst.evaluate.report import Show, front, means, side_by_side, tables, write_results
+from fastnst.images import load_image, save_image, to_tensor, with_shorter_side
 from fastnst.paintings import PAINTINGS, paint
 from fastnst.progress import ProgressBar
-from fastnst.evaluate.report import Show, front, means, side_by_side, tables, write_results
 from fastnst.stylizer import NORMS, find_device
 from fastnst.vgg import VGGFeatures, load_vgg
+from fastnst.video.containers import FORMATS
 from fastnst.video.files import VideoReader
 
 USAGE = """

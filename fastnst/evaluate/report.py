@@ -17,11 +17,11 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from fastnst.video.colour import BT709, LIMITED, from_rgb24
+from fastnst.evaluate.judge import METRICS, SIGMAS, mean
 from fastnst.files import replaced
 from fastnst.images import to_array
-from fastnst.evaluate.judge import METRICS, SIGMAS, mean
 from fastnst.metrics import MOTIONS
+from fastnst.video.colour import BT709, LIMITED, from_rgb24
 
 TABLES = {  # heading, and by column the metric and its decimals; the files have all of `METRICS`
     "How still it holds": {

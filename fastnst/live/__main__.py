@@ -26,12 +26,12 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from fastnst import cli
-from fastnst.video.colour import BT601, BT709, FULL, HD_LINES, LIMITED, to_rgb24
-from fastnst.video.containers import DECODER, main_video_stream
 from fastnst.dials import Smooth, dialled
 from fastnst.errors import ConfigError, EnvironmentFault, InputError
 from fastnst.shots import ShotNorm
 from fastnst.stylizer import NORMS, Stylizer
+from fastnst.video.colour import BT601, BT709, FULL, HD_LINES, LIMITED, to_rgb24
+from fastnst.video.containers import DECODER, main_video_stream
 from fastnst.video.files import VideoReader, scaled_size
 
 USAGE = """

@@ -22,15 +22,15 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
-from fastnst.training.dashboard import Dashboard
 from fastnst.errors import Diverged, InputError, OutputError
+from fastnst.evaluate.report import silent_clip
 from fastnst.files import check_input, replaced
 from fastnst.flow import inside
 from fastnst.images import save_image, to_array
 from fastnst.metrics import contrast, mean_absolute_warping_error, noise_gain, static_flicker
-from fastnst.training.module import StyleTransfer
 from fastnst.net import StylizationNet
-from fastnst.evaluate.report import silent_clip
+from fastnst.training.dashboard import Dashboard
+from fastnst.training.module import StyleTransfer
 
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 SIGMA = 2 / 255  # noise level of a decent camera, for the validation clip

@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fastnst.video.colour import to_rgb24
-from fastnst.video.containers import FORMATS, main_video_stream, open_input
-from fastnst.training.photos import centre_box, cropped, random_box
 from fastnst.errors import ConfigError, InputError
 from fastnst.flow import dis_flow, occlusion_mask
 from fastnst.training.pairs import NextFrame
+from fastnst.training.photos import centre_box, cropped, random_box
+from fastnst.video.colour import to_rgb24
+from fastnst.video.containers import FORMATS, main_video_stream, open_input
 
 Flow = Callable[[Tensor, Tensor], Tensor]  # two batches of frames -> the flow from the first to the second
 

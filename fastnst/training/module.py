@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from fastnst.errors import ConfigError, Diverged
 from fastnst.flow import warp
-from fastnst.training.pairs import NextFrame, Pair, next_frames
 from fastnst.images import luma
 from fastnst.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
 from fastnst.net import STRIDE, Statistics, StylizationNet
+from fastnst.training.pairs import NextFrame, Pair, next_frames
 from fastnst.vgg import VGGFeatures
 
 PATIENCE = 3  # skipped steps in a row that end the run

@@ -29,8 +29,8 @@ from tqdm import tqdm
 
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.files import PICTURES
-from fastnst.training.pairs import NextFrame
 from fastnst.images import FORMATS, MAX_PIXELS, load_image, to_tensor
+from fastnst.training.pairs import NextFrame
 
 SMALLEST = 32  # photos with a shorter side say nothing about content
 ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what the last bytes of a whole file hold

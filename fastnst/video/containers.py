@@ -15,9 +15,9 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from fastnst.video.colour import BT709, FULL, LIMITED
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.files import check_input, check_target
+from fastnst.video.colour import BT709, FULL, LIMITED
 
 if TYPE_CHECKING:
     from fastnst.video.files import VideoReader

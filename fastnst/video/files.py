@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, cast
 import av
 import numpy as np
 
+from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
+from fastnst.files import sync
 from fastnst.video.colour import colour_named, from_rgb24, to_rgb24
 from fastnst.video.containers import (
     FORMATS,
@@ -36,8 +38,6 @@ from fastnst.video.containers import (
     part_path,
     warn_of_little_space,
 )
-from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
-from fastnst.files import sync
 from fastnst.video.parts import State, begin_anew, forget, forget_kept, give_back, go_on, kept_packets, save_state
 from fastnst.video.tracks import CarriedTracks, check_audio, copy_stream_tags, copy_tags
 

@@ -23,9 +23,9 @@ from av.bitstream import BitStreamFilterContext
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from fastnst.video.containers import kept_path, main_video_stream, open_input
 from fastnst.errors import FastnstError, OutputError
 from fastnst.files import replaced
+from fastnst.video.containers import kept_path, main_video_stream, open_input
 
 log = logging.getLogger(__name__)
 
