@@ -19,7 +19,8 @@ from time import monotonic, sleep
 import numpy as np
 import torch
 
-from fastnst.live.__main__ import Feed, Painter, Pixels, run
+from fastnst.live.__main__ import LiveStyle, run
+from fastnst.live.feeds import Feed, Pixels
 from fastnst.net import StylizationNet
 from fastnst.stylizer import Stylizer
 
@@ -31,12 +32,12 @@ RATE = Fraction(30)
 class Slow:
     """A net that takes its time."""
 
-    style, seconds = "slow", 0.2
+    name, seconds = "slow", 0.2
 
     def reset(self) -> None:
         """Has nothing to forget."""
 
-    def paint(self, pixels: Pixels, strength: float) -> Pixels:
+    def stylize(self, pixels: Pixels, strength: float) -> Pixels:
         """Returns the frame as it is."""
         sleep(self.seconds)
         return pixels
@@ -74,7 +75,7 @@ def hour(frames: int) -> None:
     """Prints a row for every twelfth of the frames."""
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (16, 24, 32, 3), np.uint8)
-    painter = Painter(Stylizer(StylizationNet((2, 2, 2), 0), "cpu"), "shot", 0.0, color="style", scale=1.0)
+    style = LiveStyle(Stylizer(StylizationNet((2, 2, 2), 0), "cpu"), "shot", 0.0, color="style", scale=1.0)
     begun = monotonic()
 
     def camera() -> Iterator[tuple[Pixels, Fraction]]:
@@ -91,7 +92,7 @@ def hour(frames: int) -> None:
 
     screen = Screen(frames // LOSSES * LOSSES, note)
     feed = Feed(camera, live=True, retry_s=0.0)
-    run(feed, [painter], screen)
+    run(feed, [style], screen)
     feed.close()
 
 
