@@ -51,6 +51,7 @@ def train(settings: dict[str, Any]) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "`isinstance", FutureWarning)  # pytorch_lightning 2.6 with torch 2.14
     import pytorch_lightning as pl
+    import torch
     from pytorch_lightning.strategies import DDPStrategy
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -108,6 +109,7 @@ def train(settings: dict[str, Any]) -> None:
         **settings["loss"],
         **{key: setup[key] for key in ("max_steps", "learning_rate", "tail", "clip_norm")},
     )
+    module.to(memory_format=torch.channels_last)  # 1.1 to 1.15 times as fast
     if resume:
         check_resumable(before, module, resume)
     crops = partial(Photos, soft=settings["data"]["soft"])
