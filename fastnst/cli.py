@@ -7,34 +7,46 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Collection
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from fastnst.errors import ConfigError, FastnstError, OutputError
+from fastnst.schema import Settings, defaults, either, entries, entries_here, groups, shown, unknown
 
 CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
 )  # in a wheel, in the repository
+HELP_WIDTH, HELP_INDENT = 120, 34  # characters
 
 
-def main(command: Callable[[dict[str, Any]], None], config: str, usage: str, paths: Collection[str]) -> None:
-    """Runs `command` with the settings of `conf/<config>.yaml` and the overrides of the command line, and exits.
+def main(
+    command: Callable[[Any], None],
+    schema: type[Settings] | str = "",
+    usage: str = "",
+    paths: Collection[str] = (),
+    argv: Sequence[str] | None = None,
+    config: str = "",
+) -> None:
+    """Runs `command` with the settings that the command line gives, and exits.
 
     Args:
-        command: takes the settings as plain dicts, lists, strings and numbers.
-        config: the file in `conf/`, without `.yaml`.
+        command: takes the settings.
+        schema: the class of the settings.
         usage: printed above the settings by `--help`.
-        paths: settings that hold file names: any name works there, also those that Hydra's grammar refuses.
+        paths: only for commands without a class of settings.
+        argv: what was typed after the command's name; None: `sys.argv`.
+        config: as a `schema` that is text; goes with `paths` when every command has a class of settings.
     """
-    argv = [quoted(argument, paths) for argument in sys.argv[1:]]
+    schema = schema or config
+    argv = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if argv and argv[0] in {"-h", "--help", "help"}:
-            print(f"{usage.strip()}\n\nSettings (name=value) and their defaults, from {config}.yaml:\n")
-            print((CONF / f"{config}.yaml").read_text(encoding="utf-8").rstrip())
+            print(f"{usage.strip()}\n\n{help_of(schema)}")
             return
-        command(settings(config, argv))
+        command(load(schema, argv) if not isinstance(schema, str) else settings(schema, argv, paths))
         sys.stdout.flush()
     except FastnstError as error:
         leave(error.exit_status, f"error: {one_line(error)}")
@@ -44,7 +56,107 @@ def main(command: Callable[[dict[str, Any]], None], config: str, usage: str, pat
         leave(128 + signal.SIGINT, "stopped by Ctrl-C")
 
 
-def settings(config: str, overrides: list[str]) -> dict[str, Any]:
+S = TypeVar("S", bound=Settings)
+
+
+def load(schema: type[S], argv: Sequence[str]) -> S:
+    """Returns the settings of a command line: defaults, then the chosen files of `conf/`, then what was typed.
+
+    Hydra reads the arguments and the files. The types are checked by the class: OmegaConf knows neither `Literal` nor
+    ranges, and turns 1.5 into "1.5" without a word.
+
+    Raises:
+        ConfigError: an argument names no setting, a choice that does not exist, or cannot be read; a value is wrong.
+    """
+    quote = {each.name for each in entries(schema) if each.option.path}
+    overrides = [quoted(argument, quote) for argument in argv]
+    check_names(schema, overrides)
+    return schema.of(composed(schema, overrides)[0])
+
+
+def composed(schema: type[Settings], overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns the values of `load` as plain dictionaries, not yet checked, and which file each group was given."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf, open_dict
+    from omegaconf.errors import OmegaConfBaseException
+
+    command = schema.__name__.removesuffix("Settings").lower()
+    ConfigStore.instance().store(f"{command}_settings", defaults(schema))  # conf/train.yaml begins with it
+    config = command if (CONF / f"{command}.yaml").is_file() else f"{command}_settings"
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            made = compose(config, list(overrides), return_hydra_config=True)
+        chosen = {name: made.hydra.runtime.choices.get(name) for name in choices_of(schema)}
+        with open_dict(made):
+            del made["hydra"]
+        plain = cast(dict[str, Any], OmegaConf.to_container(made, resolve=True))
+    except ValueError as error:
+        raise ConfigError("a number has too many digits; --help lists the settings") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"{hydra_reason(error)}; --help lists the settings") from error
+    return plain, chosen
+
+
+def choices_of(schema: type[Settings]) -> dict[str, list[str]]:
+    """Returns the names of the files in `conf/` for each group of settings that has some."""
+    files = {name: sorted(file.stem for file in (CONF / name).glob("*.yaml")) for name in groups(schema)}
+    return {name: names for name, names in files.items() if names}
+
+
+def check_names(schema: type[Settings], overrides: Sequence[str]) -> None:
+    """Raises ConfigError for the first argument that is not `name=value` with a name, or choice, that exists."""
+    names, choices = {each.name for each in entries(schema)}, choices_of(schema)
+    example = next((each for each in entries(schema) if each.option.example), None)
+    like = f", as {example.name}={example.option.example}" if example else ""
+    for argument in overrides:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            raise ConfigError(f"unknown flag '{argument}'; settings are written name=value, --help lists them")
+        if not equals or not name:
+            raise ConfigError(f"'{argument}' is no setting; write name=value{like}, --help lists the settings")
+        if name in choices:
+            if value not in choices[name]:  # a path would read a stranger's file
+                raise ConfigError(f"{argument} must be {either(choices[name])}")
+        elif any(each.startswith(f"{name}.") for each in names):
+            inside = [each for each in names if each.startswith(f"{name}.")]
+            raise ConfigError(f"{argument} is not possible: {name} is a group; set {either(sorted(inside))}")
+        elif name not in names:
+            raise unknown(name, schema)
+
+
+def help_of(schema: type[Settings] | str) -> str:
+    """Returns what `--help` prints of the settings: every name and default, what it is for, and what it may be."""
+    if isinstance(schema, str):
+        text = (CONF / f"{schema}.yaml").read_text(encoding="utf-8").rstrip()
+        return f"Settings (name=value) and their defaults, from {schema}.yaml:\n\n{text}"
+    values, chosen = composed(schema)
+    lines = help_lines(schema, values, chosen)
+    return "\n".join(["Settings, written name=value, with their defaults:", "", *lines])
+
+
+def help_lines(schema: type[Settings], values: Mapping[str, Any], chosen: Mapping[str, str]) -> Iterator[str]:
+    """Yields the lines of `help_of` for a class of settings and its groups."""
+    for each in entries_here(schema):
+        value = values[each.name.removeprefix(schema.PREFIX)]
+        left = each.name if each.option.example else f"{each.name}={shown(value)}"
+        kind = "must be given" if each.option.example else "" if each.hint is bool else each.allowed
+        yield help_line(left, each.option.doc + (f" ({kind})" if kind and "text" not in kind else ""))
+    for name, part in groups(schema).items():
+        yield ""
+        if name in chosen:
+            yield help_line(f"{name}={chosen[name]}", f"{either(choices_of(schema)[name])}; sets what follows")
+        yield from help_lines(part, values[name], {})
+
+
+def help_line(left: str, right: str) -> str:
+    """Returns two columns, the right one wrapped."""
+    first = f"{left:<{HELP_INDENT - 2}}  "
+    return textwrap.fill(right, HELP_WIDTH, initial_indent=first, subsequent_indent=" " * HELP_INDENT)
+
+
+def settings(config: str, overrides: Sequence[str], paths: Collection[str] = ()) -> dict[str, Any]:
     """Returns `conf/<config>.yaml` with `overrides` applied, as plain Python objects.
 
     Raises:
@@ -55,6 +167,7 @@ def settings(config: str, overrides: list[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    overrides = [quoted(argument, paths) for argument in overrides] if paths else list(overrides)
     if flags := [argument for argument in overrides if argument.startswith("-")]:
         raise ConfigError(f"unknown flag '{flags[0]}'; settings are written name=value, --help lists them")
     folders = [path for path in CONF.iterdir() if path.is_dir()]
