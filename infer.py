@@ -17,8 +17,8 @@ from fastnst.files import PICTURES, check_input, check_target
 from fastnst.jobs import Job, check_folder, find_sources, jobs_of, run_all
 from fastnst.progress import ProgressBar
 from fastnst.video.colour import colour_named
-from fastnst.video.containers import check_video_target
-from fastnst.video.files import VideoReader, rate_named
+from fastnst.video.encoders import check_video_target
+from fastnst.video.reader import VideoReader, rate_named
 from fastnst.video.tracks import check_audio
 
 if TYPE_CHECKING:

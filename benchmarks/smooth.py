@@ -25,7 +25,7 @@ from fastnst.metrics import contrast, mean_absolute_warping_error, static_flicke
 from fastnst.paintings import paint
 from fastnst.shots import ShotNorm
 from fastnst.vgg import load_vgg
-from fastnst.video.files import VideoReader
+from fastnst.video.reader import VideoReader
 
 MAX_SIDE, FRAMES = 384, 24  # pixels, frames of each clip
 AMOUNTS = (0.0, 0.5, 0.8, 0.9)

@@ -13,7 +13,7 @@ from fastnst.errors import EnvironmentFault, FastnstError
 from fastnst.images import save_image
 from fastnst.progress import ProgressBar
 from fastnst.stylizer import Stylizer, Summary
-from fastnst.video.files import VideoReader
+from fastnst.video.reader import VideoReader
 
 STYLE = "picasso"
 MAX_SIDE = 640  # 1280x720 would take two CPU cores some four times as long

@@ -14,19 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastnst.cli import listed
 from fastnst.errors import ConfigError, DamagedInput, FastnstError, OutputError
 from fastnst.files import PICTURES
-from fastnst.video.containers import FORMATS, kept_path, part_path
+from fastnst.video.encoders import FORMATS
+from fastnst.video.opening import READABLE
+from fastnst.video.parts import kept_path, part_path
 
 if TYPE_CHECKING:  # `infer.py` finds its inputs before it pays for the import of torch
     from fastnst.stylizer import Summary
 
 log = logging.getLogger(__name__)
 
-VIDEOS = frozenset(  # what counts as a video in a folder; a file that is named may end in anything
-    [
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".flv"),
-        *(".wmv", ".ogv", ".3gp", ".mxf", ".gif", ".apng", ".y4m"),
-    ]
-)
 HEAD: tuple[str, ...] = ("state", "frames", "size", "seconds", "fps", "result")
 
 
@@ -84,7 +80,7 @@ def find_sources(named: str | Sequence[str]) -> tuple[list[Source], bool]:
 
 def media(paths: Iterable[Path]) -> list[Path]:
     """Returns the files that are called like a video or a picture, sorted."""
-    return sorted(path for path in paths if path.suffix.lower() in PICTURES | VIDEOS and path.is_file())
+    return sorted(path for path in paths if path.suffix.lower() in PICTURES | READABLE and path.is_file())
 
 
 def jobs_of(sources: Sequence[Source], out: Path | None, style: str) -> list[Job]:

@@ -28,7 +28,7 @@ def is_colour(name: str) -> None:
 
 def is_rate(fps: str | float | Fraction) -> None:
     """Raises ConfigError if `fps` is no frame rate."""
-    from fastnst.video.files import rate_named
+    from fastnst.video.reader import rate_named
 
     rate_named(fps)
 

@@ -24,7 +24,8 @@ from fastnst.files import check_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
 from fastnst.shots import ShotNorm
 from fastnst.tiles import Tiled
-from fastnst.video.files import VideoReader, VideoWriter, scaled_size
+from fastnst.video.reader import VideoReader, scaled_size
+from fastnst.video.writer import VideoWriter
 
 log = logging.getLogger(__name__)
 
@@ -245,8 +246,7 @@ class Stylizer:
             for part in remembering:
                 part.recall(memory_for(part, writer.memory, self.device))
             for frames in reader:
-                shown = [lasts // reader.step if reader.step else 1 for lasts in frames.durations]  # how often
-                ends = list(accumulate(shown, initial=done))[1:]
+                ends = list(accumulate(frames.repeats, initial=done))[1:]
                 done = ends[-1]
                 skipped = sum(end <= known for end in ends)
                 if skipped < len(ends):

@@ -8,6 +8,10 @@ from pathlib import Path
 import av
 import imageio_ffmpeg
 import numpy as np
+import torch
+
+from fastnst.video.reader import VideoReader
+from fastnst.video.writer import VideoWriter
 
 
 def ffmpeg(*arguments: object) -> Path:
@@ -84,3 +88,27 @@ def decoded(path: Path, *filters: str) -> np.ndarray:
     command += ["-vf", ",".join([*filters, "format=rgb24"]), "-f", "rawvideo", "-"]
     raw = subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
     return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
+
+
+def copy(
+    source: Path, target: Path, batch: int = 3, max_side: int | None = None, strict: bool = False, fps=None, **coding
+) -> VideoReader:
+    """Sends a video through reader and writer with the identity as the net."""
+    with (
+        VideoReader(source, batch, max_side, strict, fps=fps) as reader,
+        VideoWriter(target, reader, **coding) as writer,
+    ):
+        for frames in reader:
+            writer.write(frames)
+    return reader
+
+
+def read(path: Path, **options) -> np.ndarray:
+    """All frames as (T, H, W, 3) uint8."""
+    with VideoReader(path, **options) as reader:
+        return torch.cat([frames.pixels for frames in reader]).permute(0, 2, 3, 1).numpy()
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path

@@ -34,7 +34,7 @@ from fastnst.net import StylizationNet
 from fastnst.paintings import paint
 from fastnst.stylizer import Stylizer
 from fastnst.video.colour import BT709, LIMITED
-from fastnst.video.files import VideoReader
+from fastnst.video.reader import VideoReader
 
 CHANGES = [f"{name}_{interval}" for name in judge.ALONG_FLOW for interval in judge.INTERVALS]
 

@@ -22,7 +22,8 @@ import infer
 from fastnst.checkpoint import save_checkpoint
 from fastnst.net import StylizationNet
 from fastnst.tiles import Tiled
-from fastnst.video.files import VideoReader, VideoWriter
+from fastnst.video.reader import VideoReader
+from fastnst.video.writer import VideoWriter
 
 INFER = Path(infer.__file__)
 

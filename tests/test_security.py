@@ -33,8 +33,9 @@ from fastnst.images import load_image
 from fastnst.net import StylizationNet
 from fastnst.training.callbacks import AtomicCheckpointIO, load_training_checkpoint
 from fastnst.vgg import read_weights
-from fastnst.video.containers import main_video_stream, open_input
-from fastnst.video.files import VideoReader
+from fastnst.video import opening
+from fastnst.video.opening import main_video_stream, open_input
+from fastnst.video.reader import VideoReader
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [*ROOT.glob("*.py"), *(ROOT / "fastnst").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
@@ -271,7 +272,7 @@ def test_video_that_claims_to_be_huge_is_refused_before_memory_is_taken(tmp_path
 
 
 def test_frame_that_grows_past_the_limit_later_in_the_stream_is_not_decoded(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("fastnst.video.containers").containers.DECODER, "max_pixels", "10000")
+    monkeypatch.setitem(opening.DECODER, "max_pixels", "10000")
     small, large = (clip(tmp_path / f"{size}.ts", seconds=0.4, size=size) for size in ("64x48", "640x480"))
     path = tmp_path / "joined.ts"
     path.write_bytes(small.read_bytes() + large.read_bytes())

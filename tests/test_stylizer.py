@@ -17,8 +17,8 @@ from fastnst.images import to_float, to_uint8
 from fastnst.net import StylizationNet
 from fastnst.shots import ShotNorm, is_cut
 from fastnst.stylizer import Stylizer, find_device, in_half_precision
-from fastnst.video import containers
-from fastnst.video.files import VideoReader
+from fastnst.video import encoders
+from fastnst.video.reader import VideoReader
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -266,7 +266,7 @@ def test_resumed_at_a_constant_rate_equals_an_uninterrupted_run(tmp_path: Path, 
 
 
 def test_video_is_encoded_by_the_gpu_where_the_net_runs_on_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(containers, "GPU_ENCODER", "libx265")
+    monkeypatch.setattr(encoders, "GPU_ENCODER", "libx265")
     stylizer, source = Stylizer(nn.Identity(), "cpu"), silent(tmp_path / "in.mp4", "-frames:v", 2)
     monkeypatch.setattr(stylizer, "frames", lambda pixels, net: pixels)
     for device, codec in (("cpu", "h264"), ("cuda", "hevc")):

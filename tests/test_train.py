@@ -41,7 +41,7 @@ from fastnst.training.module import StyleTransfer
 from fastnst.training.pairs import NextFrame, NoisePair
 from fastnst.training.photos import ContentPhotos, find_photos
 from fastnst.vgg import FIRST_LAYER_NORM, PLAN, load_vgg
-from fastnst.video.files import VideoReader
+from fastnst.video.reader import VideoReader
 
 ROOT = Path(__file__).parent.parent
 

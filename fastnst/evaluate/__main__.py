@@ -25,8 +25,8 @@ from fastnst.paintings import PAINTINGS, paint
 from fastnst.progress import ProgressBar
 from fastnst.stylizer import NORMS, find_device
 from fastnst.vgg import VGGFeatures, load_vgg
-from fastnst.video.containers import FORMATS
-from fastnst.video.files import VideoReader
+from fastnst.video.opening import find_videos
+from fastnst.video.reader import VideoReader
 
 USAGE = """
 python -m fastnst.evaluate ckpt=a.ckpt,wave videos=FOLDER
@@ -125,9 +125,9 @@ def find_clips(names: Sequence[str]) -> dict[str, Path]:
         path = Path(name).expanduser()
         found = [path]
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in FORMATS)
+            found = find_videos(path)
             if not found:
-                raise InputError(f"no clips in '{path}' (looked for {', '.join(FORMATS)})")
+                raise InputError(f"no clips in '{path}'")
         for file in found:
             if file.stem in clips:
                 raise InputError(f"two clips are called '{file.stem}': '{clips[file.stem]}' and '{file}'")

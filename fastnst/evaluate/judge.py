@@ -28,7 +28,7 @@ from fastnst.losses import content_loss, gram_matrix, style_loss
 from fastnst.metrics import Stylize
 from fastnst.shots import ShotNorm, given, is_cut
 from fastnst.vgg import VGGFeatures
-from fastnst.video.files import VideoReader
+from fastnst.video.reader import VideoReader
 
 INTERVALS = (1, 10)  # frames between the two of a pair; at 10 the pairs are 0-10, 10-20, ...: the clip in fast motion
 PROBE_EVERY = 16  # frames between those at which noise, motion, style and content are measured

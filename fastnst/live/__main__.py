@@ -21,7 +21,7 @@ from fastnst.live.feeds import Feed, LiveFrame, Pixels, Say, find_source
 from fastnst.live.sinks import Sink, open_sink
 from fastnst.shots import ShotNorm
 from fastnst.stylizer import NORMS, Stylizer
-from fastnst.video.files import scaled_size
+from fastnst.video.reader import scaled_size
 
 USAGE = """
 python -m fastnst.live video=0 ckpt=picasso

@@ -21,8 +21,8 @@ from jaxtyping import UInt8
 
 from fastnst.errors import ConfigError, InputError
 from fastnst.video.colour import to_rgb24
-from fastnst.video.containers import DECODER, main_video_stream
-from fastnst.video.files import VideoReader
+from fastnst.video.opening import DECODER, main_video_stream
+from fastnst.video.reader import VideoReader
 
 SCHEMES = ("rtsp", "rtsps", "http", "https")
 FFMPEG = {"protocol_whitelist": "rtsp,rtp,udp,tcp,tls,http,https,crypto", "rtsp_transport": "tcp"}

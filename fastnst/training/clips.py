@@ -17,7 +17,7 @@ from fastnst.flow import dis_flow, occlusion_mask
 from fastnst.training.pairs import NextFrame
 from fastnst.training.photos import centre_box, cropped, random_box
 from fastnst.video.colour import to_rgb24
-from fastnst.video.containers import FORMATS, main_video_stream, open_input
+from fastnst.video.opening import find_videos, main_video_stream, open_input
 
 Flow = Callable[[Tensor, Tensor], Tensor]  # two batches of frames -> the flow from the first to the second
 
@@ -95,7 +95,7 @@ def find_shots(root: str | Path) -> tuple[list[Shot], dict[str, str]]:
     if not root.is_dir():
         raise ConfigError(f"no folder '{root}'; data.root=FOLDER names one with clips")
     shots, bad = [], {}
-    for path in sorted(path for path in root.rglob("*") if path.suffix.lower() in FORMATS and path.is_file()):
+    for path in find_videos(root, deep=True):
         try:
             with open_input(path) as container:
                 stream = main_video_stream(container, path)
@@ -107,7 +107,7 @@ def find_shots(root: str | Path) -> tuple[list[Shot], dict[str, str]]:
             continue
         shots += [Shot(path, pts) for pts in times[:-1]]
     if not shots:
-        raise ConfigError(f"no clips with two frames or more in '{root}' (looked for {', '.join(FORMATS)})")
+        raise ConfigError(f"no clips with two frames or more in '{root}'")
     return shots, bad
 
 

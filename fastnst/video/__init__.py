@@ -1,4 +1,5 @@
-"""A video file: opening, reading, encoding, writing, what an unfinished render leaves, tracks, colour.
+"""A video file: opening, reader, encoders, writer, the parts of unfinished renders, tracks, colour.
 
-May import `errors`, `files` and `images` of the package, and nothing else of it.
+May import `errors` and `files` of the package, and nothing else of it. Within: `opening` knows no other room but
+`colour`; the reader knows opening, parts know opening; encoders know reader and parts; the writer knows all.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -25,7 +26,7 @@ from safetensors.numpy import save_file
 
 from fastnst.errors import FastnstError, OutputError
 from fastnst.files import replaced
-from fastnst.video.containers import kept_path, main_video_stream, open_input
+from fastnst.video.opening import main_video_stream, open_input
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,26 @@ class State:
     frames: int = 0
     seen: int = 0
     memory: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def part_path(path: Path) -> Path:
+    """Returns where the video for `path` grows until it is whole.
+
+    >>> part_path(Path("a/clip.mp4")).as_posix()
+    'a/clip.part.mp4'
+    """
+    ending = f".part{path.suffix}"
+    stem = os.fsencode(path.stem)[: 255 - len(b".part.kept.state")]  # names have at most 255 bytes
+    return path.with_name(os.fsdecode(stem) + ending)
+
+
+def kept_path(part: Path) -> Path:
+    """Returns where a part lies while another run goes on from it.
+
+    >>> kept_path(Path("clip.part.mp4")).name
+    'clip.part.kept.mp4'
+    """
+    return part.with_suffix(f".kept{part.suffix}")
 
 
 def state_path(part: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Video files from the outside: which formats we read and write, how they are opened, with which decoder or encoder."""
+"""Video files that are written: formats, encoders, and what they are asked for."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import av
-from av.container import InputContainer, OutputContainer
-from av.stream import Disposition
+from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
-from fastnst.files import check_input, check_target
+from fastnst.errors import ConfigError, EnvironmentFault, OutputError
+from fastnst.files import check_target
 from fastnst.video.colour import BT709, FULL, LIMITED
-
-if TYPE_CHECKING:
-    from fastnst.video.files import VideoReader
+from fastnst.video.opening import UHD
+from fastnst.video.parts import kept_path, part_path
+from fastnst.video.reader import VideoReader
 
 log = logging.getLogger(__name__)
 
@@ -28,75 +27,13 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".we
 ENCODERS = {"webm": "libvpx-vp9"}  # what codec="auto" is in a format; "libx264" in the others
 GPU_ENCODER = "h264_nvenc"  # what it is instead of libx264 where the net runs on a GPU, if it opens
 IN_RGB = {"ffv1": "bgr0", "libx264rgb": "rgb24"}  # lossless encoders that keep RGB as it is, and their pixel format
-DEMUXERS = (  # that we read: no playlists or image sequences, which open further files, and no devices
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,nut,mxf,wtv,dv,"
-    "h264,hevc,av1,obu,ivf,m4v,yuv4mpegpipe"
-)
 FORMS = ("yuv420p", "yuv422p10le", "yuv444p")  # pixel formats of the others, the first that the encoder has
 PRESETS = (  # of libx264 and libx265
     *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"),
 )
 os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 tells its whole life on stderr: errors only
 KEYFRAMES = 2  # seconds between two at most: so much is lost of a render that is killed
-UHD = 3840 * 2160  # pixels; larger frames are decoded and encoded with fewer of them in memory
 LOOKAHEAD = 10 * UHD  # pixels by which an encoder looks ahead in such frames: 2 of 8K, not 40, which take 0.1 GB each
-MAX_PIXELS = 150_000_000  # larger frames are refused before memory is taken for them
-DECODER = {"max_pixels": str(MAX_PIXELS)}  # also those that come later in the stream
-OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file", **DECODER}
-
-
-def open_input(path: Path) -> InputContainer:
-    """Returns the opened video file.
-
-    Raises:
-        InputError: it is missing, empty, or in no format that we read.
-    """
-    check_input(path, "video")
-    try:
-        # "file:" keeps names like "concat:a" and "-a.mp4" from meaning something
-        return av.open(f"file:{path}", "r", options=OPTIONS)
-    except (av.FFmpegError, ValueError, UnicodeError) as error:
-        raise InputError(f"cannot read video '{path}': it is no video, or its end with the index is missing") from error
-
-
-def main_video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Returns the stream that a player would show: the default one, of these the largest; never a cover picture.
-
-    Raises:
-        InputError: there is none, or its frames have over `MAX_PIXELS` pixels.
-    """
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    sized = [stream for stream in streams if stream.codec_context is not None and stream.width]
-    if not sized:
-        reason = f"its frames have no size, or over {MAX_PIXELS // 1_000_000} million pixels"
-        raise InputError(f"cannot read video '{path}': {reason if streams else 'it has no video stream'}")
-    best = max(sized, key=lambda each: (bool(each.disposition & Disposition.default), each.width * each.height))
-    if best.width * best.height > MAX_PIXELS:
-        size = f"{best.width}x{best.height}"
-        raise InputError(f"cannot read video '{path}': {size} is over {MAX_PIXELS // 1_000_000} million pixels")
-    best.codec_context.options = DECODER
-    return best
-
-
-def end_of(packet: av.Packet) -> float:
-    """Returns when the packet's content ends, seconds."""
-    time = packet.pts if packet.pts is not None else packet.dts
-    return float(((time or 0) + (packet.duration or 0)) * packet.time_base)
-
-
-def decoder_for(stream: VideoStream) -> av.VideoCodecContext:
-    """Returns the decoder of a stream; for VP8 and VP9 with transparency the one that decodes that too."""
-    library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
-    if library and stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
-        decoder = cast(av.VideoCodecContext, av.CodecContext.create(library, "r"))
-        decoder.options = DECODER
-        decoder.extradata = stream.codec_context.extradata
-        return decoder
-    if stream.width * stream.height > 1920 * 1088:  # several frames at once: faster, but in damaged files some are lost
-        stream.thread_type = "AUTO"
-    if stream.width * stream.height > UHD:
-        stream.codec_context.thread_count = 2  # each holds a frame
-    return stream.codec_context
 
 
 def check_video_target(path: Path, source: Path, overwrite: bool) -> None:
@@ -115,26 +52,6 @@ def warn_of_little_space(path: Path, source: Path) -> None:
     free, needed = shutil.disk_usage(path.parent).free, source.stat().st_size
     if free < needed:
         log.warning("%.1f MB are free for '%s'; the input has %.1f MB", free / 1e6, path, needed / 1e6)
-
-
-def part_path(path: Path) -> Path:
-    """Returns where the video for `path` grows until it is whole.
-
-    >>> part_path(Path("a/clip.mp4")).as_posix()
-    'a/clip.part.mp4'
-    """
-    ending = f".part{path.suffix}"
-    stem = os.fsencode(path.stem)[: 255 - len(b".part.kept.state")]  # names have at most 255 bytes
-    return path.with_name(os.fsdecode(stem) + ending)
-
-
-def kept_path(part: Path) -> Path:
-    """Returns where a part lies while another run goes on from it.
-
-    >>> kept_path(Path("clip.part.mp4")).name
-    'clip.part.kept.mp4'
-    """
-    return part.with_suffix(f".kept{part.suffix}")
 
 
 def open_output(part: Path, form: str) -> OutputContainer:

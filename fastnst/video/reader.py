@@ -1,0 +1,351 @@
+"""A video file to frames: timing, size, rotation and damage live here.
+
+`VideoReader` decodes in one background thread, so that decoding and the net overlap while the loop stays a plain loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain, groupby, islice
+from math import floor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import av
+import numpy as np
+
+from fastnst.errors import ConfigError, InputError
+from fastnst.video.colour import colour_named, to_rgb24
+from fastnst.video.opening import decoder_for, end_of, main_video_stream, open_input
+
+if TYPE_CHECKING:  # `infer.py` opens its input before it pays for the import of torch
+    from jaxtyping import UInt8
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+QUEUED = 2  # batches that wait on each side of the net, if that is
+QUEUED_BYTES = 2**26  # no more than this; one batch always may
+TICKS = 90_000  # per second at least, of the clock of a constant frame rate: it may start anywhere
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Consecutive frames of a video.
+
+    Attributes:
+        pixels: RGB, 0-255, on the CPU.
+        pts: when each frame is shown, in units of the reader's `time_base`.
+        durations: for how long, in the same units.
+        repeats: how often each frame is shown, one time after the other, each for its duration: once, unless a
+            constant frame rate makes it more.
+        new_size: in the file they have another size than those before: what was remembered of these is of no use.
+    """
+
+    pixels: UInt8[Tensor, "time 3 height width"]
+    pts: list[int]
+    durations: list[int]
+    repeats: list[int]
+    new_size: bool = False
+
+
+class Timed(NamedTuple):
+    """A decoded frame; the other fields are those of `Frames`."""
+
+    frame: av.VideoFrame
+    pts: int
+    duration: int
+    repeats: int = 1
+
+
+class VideoReader:
+    """Yields the frames of a video file, upright and in 8-bit RGB, in batches, decoded ahead by a background thread.
+
+    Unreadable packets are skipped; what was lost is in `damage` after the last frame. Untagged colours are BT.709 from
+    720 lines on and BT.601 below.
+
+    Args:
+        path: a file; playlists and addresses are refused.
+        batch: frames per `Frames`; the last one may have fewer.
+        max_side: the frames are made smaller, in proportion and to even sizes, if their longer side exceeds this
+            (pixels). None keeps the size.
+        strict: raise at the first damage, or change of the frame size, instead of going on.
+        background: what transparent frames are laid on: a colour's name, or "#rrggbb".
+        fps: a constant frame rate, see `rate_named`. A frame that is on screen for several steps of that rate comes
+            once, with the number of steps in `Frames.repeats`; a frame that is on screen for none is left out. None
+            keeps each frame's own time.
+
+    Attributes:
+        width, height: of the frames as they come out, pixels.
+        time_base: the unit of timestamps, seconds.
+        frame_rate: `fps`, or the average, frames per second.
+        source_rate: the average of the file.
+        frame_count: as the file declares it or as its duration suggests, at `frame_rate`; None if it says neither. For
+            progress only.
+        damage: what could not be read, a sentence each.
+
+    Raises:
+        ConfigError: `background` is no colour, or `fps` no frame rate.
+        InputError: there is no readable video in the file; while iterating, if `strict`: it is damaged.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        batch: int = 1,
+        max_side: int | None = None,
+        strict: bool = False,
+        background: str = "white",
+        fps: str | float | Fraction | None = None,
+    ) -> None:
+        colour_named(background)
+        constant = None if fps is None else rate_named(fps)
+        self.path, self.batch, self.strict, self.background = Path(path), batch, strict, background
+        self.damage: list[str] = []
+        self._notices: set[str] = set()
+        self._bad: list[float] = []  # times of unreadable packets, seconds
+        self._container = open_input(self.path)
+        try:
+            self._stream = main_video_stream(self._container, self.path)
+            self.stream_index = self._stream.index
+            self._decoder = decoder_for(self._stream)
+            self._unit = self.time_base = cast(Fraction, self._stream.time_base)
+            self.source_rate = self.frame_rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+            self.frame_count = self._declared_count()
+            self._ends_at = 0.0  # end of the last packet so far, seconds
+            self._frames = self._timed()
+            if constant:
+                ticks = -(-TICKS // constant.numerator)
+                self.time_base = Fraction(1, constant.numerator * ticks)
+                self.frame_count = self.frame_count and max(1, round(self.frame_count * constant / self.source_rate))
+                self.frame_rate = constant
+                self._frames = self._evened(self._frames, constant.denominator * ticks)
+            first = next(self._frames, None)
+            if first is None:
+                reason = "no frame of it can be decoded" if self._bad else "it has no frames"
+                raise InputError(f"cannot read video '{self.path}': {reason}")
+        except BaseException:
+            self._container.close()
+            raise
+        frame = first.frame
+        self._sideways = frame.rotation % 180 == 90
+        self._decoded_size = frame.width, frame.height
+        self._coded_size = scaled_size(frame.width, frame.height, max_side)
+        self.width, self.height = self._coded_size[::-1] if self._sideways else self._coded_size
+        self._sizes = groupby(chain([first], self._frames), lambda timed: (timed.frame.width, timed.frame.height))
+        self._of_one_size = next(self._sizes)[1]
+        self._executor = ThreadPoolExecutor(1, "video reader")
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops decoding and closes the file."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frames]:
+        ahead: deque[Future[Frames | None]] = deque()
+        while True:
+            while len(ahead) <= queued(3 * self.batch * self.width * self.height):
+                ahead.append(self._executor.submit(self._next_batch))
+            if (frames := ahead.popleft().result()) is None:
+                return
+            yield frames
+            del frames
+
+    @property
+    def sample_aspect_ratio(self) -> Fraction:
+        """Width over height of one pixel as the frames come out; 1 if the file does not say."""
+        ratio = self._stream.codec_context.sample_aspect_ratio or Fraction(1)
+        return 1 / ratio if self._sideways else ratio
+
+    def _declared_count(self) -> int | None:
+        if self._stream.frames:
+            return self._stream.frames
+        if self._container.duration:
+            return max(1, round(self._container.duration / av.time_base * self.source_rate))
+        return None
+
+    def _next_batch(self) -> Frames | None:
+        import torch
+
+        timed, new_size = list(islice(self._of_one_size, self.batch)), False
+        if not timed and (following := next(self._sizes, None)):
+            self._of_one_size = following[1]
+            timed, new_size = list(islice(self._of_one_size, self.batch)), True
+        if not timed:
+            return None
+        arrays = [self._to_rgb(each.frame) for each in timed]
+        array = np.stack(arrays) if len(arrays) > 1 else np.ascontiguousarray(arrays[0])[None]  # (T, H, W, 3)
+        _, pts, durations, repeats = map(list, zip(*timed, strict=True))
+        return Frames(torch.from_numpy(array).permute(0, 3, 1, 2), pts, durations, repeats, new_size)
+
+    def _timed(self) -> Iterator[Timed]:
+        """Yields each frame with its pts and duration, and judges the damage at the end."""
+        usual = max(1, round(1 / (self.source_rate * self._unit)))
+        held: tuple[av.VideoFrame, int] | None = None  # one frame back: its duration may only show in the next
+        moved = 0  # by how much later than in the file
+        for frame in self._decoded():
+            pts = frame.pts if frame.pts is not None else frame.dts
+            if held is None:
+                held = frame, pts or 0
+                continue
+            before, start = held
+            duration = before.duration or usual
+            pts = start + duration if pts is None else pts + moved
+            if pts <= start:  # joined recordings: encoders want rising times
+                self._notice("times jump back: what follows is moved behind what came before")
+                moved += start + duration - pts
+                pts = start + duration
+            yield Timed(before, start, before.duration or pts - start)
+            held = frame, pts
+        if held is None:
+            return
+        frame, start = held
+        duration = frame.duration or usual
+        if self._bad:  # the frames after this one are lost: it stays until they would have ended
+            duration = max(duration, round(self._ends_at / self._unit) + moved - start)
+        yield Timed(frame, start, duration)
+        self._judge_end()
+
+    def _evened(self, frames: Iterator[Timed], step: int) -> Iterator[Timed]:
+        """Yields the frames at a constant rate, shown for `step` of its unit; the first stays where it is.
+
+        Times are rounded to the nearest step, as container formats round them too: a frame that comes a millisecond
+        late is not missed. One frame comes in any case.
+        """
+        held = next(frames, None)
+        start, shown = held.pts if held else 0, 0  # where the clock begins, and the steps that are filled
+        while held is not None:
+            after = next(frames, None)
+            end = after.pts if after else held.pts + held.duration
+            filled = floor((end - start) * self._unit / (step * self.time_base) + Fraction(1, 2))
+            filled = filled if after or shown else max(1, filled)
+            if filled > shown:
+                pts = round(start * self._unit / self.time_base) + shown * step
+                yield Timed(held.frame, pts, step, filled - shown)
+                shown = filled
+            held = after
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        for packet in self._packets():
+            try:
+                frames = self._decoder.decode(packet)
+            except av.FFmpegError as error:
+                self._lost(packet, error)
+                continue
+            for frame in cast("list[av.VideoFrame]", frames):
+                if frame.is_corrupt:
+                    self._lost(packet, None)
+                yield frame
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """Yields the packets of the video stream, and None at the end; reads on after errors."""
+        errors = 0
+        while errors < 100:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if packet.size:  # an empty one is PyAV's mark of the end
+                        self._ends_at = max(self._ends_at, end_of(packet))
+                        yield packet
+                break
+            except av.FFmpegError as error:
+                errors += 1
+                if errors == 1:
+                    self._lost(None, error)
+        yield None
+
+    def _lost(self, packet: av.Packet | None, error: av.FFmpegError | None) -> None:
+        """Notes damage at the time of `packet`, or where reading stands."""
+        time = self._ends_at
+        if packet is not None and packet.pts is not None:
+            time = float(packet.pts * self._unit)
+        if self.strict:
+            raise InputError(f"'{self.path}' is damaged at {time:.2f} s; strict=false goes on") from error
+        self._bad.append(time)
+
+    def _judge_end(self) -> None:
+        """Turns what was met into sentences in `damage`."""
+        if self._bad:
+            first, last = min(self._bad), max(self._bad)
+            self.damage.append(f"damaged in {len(self._bad)} places from {first:.2f} s to {last:.2f} s")
+        declared = (self._container.duration or 0) / av.time_base
+        start = (self._container.start_time or 0) / av.time_base
+        tolerance = max(0.25, 3 / self.source_rate)
+        if start + declared - self._ends_at <= tolerance:
+            return
+        found = self._ends_at
+        with open_input(self.path) as container, suppress(av.FFmpegError):
+            for packet in container.demux():  # sound may go on for longer than the pictures
+                found = max(found, end_of(packet) if packet.size else 0)
+        if start + declared - found > tolerance:
+            self.damage.append(f"ends at {found - start:.1f} s of {declared:.1f} s")
+            if self.strict:
+                raise InputError(f"'{self.path}' {self.damage[-1]}; strict=false goes on")
+
+    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
+        """Returns the frame as (height, width, 3) uint8, scaled and upright."""
+        if (frame.width, frame.height) != self._decoded_size:
+            if self.strict:
+                raise InputError(
+                    f"'{self.path}' changes its frame size to {frame.width}x{frame.height}; try strict=false"
+                )
+            self._notice(f"the frame size changes to {frame.width}x{frame.height}; resized to the first size")
+        if frame.interlaced_frame:
+            self._notice("interlaced video: the fields are stylized as they are, not deinterlaced")
+        rgb = to_rgb24(frame, *self._coded_size, self._decoder.color_trc, self._notice, self.background)
+        return np.rot90(rgb, frame.rotation // 90)
+
+    def _notice(self, text: str) -> None:
+        if text not in self._notices:
+            self._notices.add(text)
+            log.warning(text)
+
+
+def rate_named(fps: str | float | Fraction) -> Fraction:
+    """Returns the frame rate that `fps` stands for, from 1/10 to 1000: a number, or a fraction.
+
+    Raises:
+        ConfigError: it stands for none.
+
+    >>> rate_named(25), rate_named("29.97"), rate_named("30000/1001")
+    (Fraction(25, 1), Fraction(2997, 100), Fraction(30000, 1001))
+    """
+    text = str(fps)
+    if re.fullmatch(r"\d{1,7}(\.\d{1,9})?|\d{1,7}/0*[1-9]\d{0,3}", text):
+        rate = Fraction(text).limit_denominator(1001)
+        if Fraction(1, 10) <= rate <= 1000:
+            return rate
+    raise ConfigError(f"fps={text} should be frames per second from 0.1 to 1000, such as 25, 29.97 or 30000/1001")
+
+
+def queued(size: int) -> int:
+    """Returns how many batches of `size` bytes wait on each side of the net.
+
+    >>> [queued(3 * width * width * 9 // 16) for width in (1920, 3840, 7680)]
+    [2, 2, 1]
+    """
+    return max(1, min(QUEUED, QUEUED_BYTES // size))
+
+
+def scaled_size(width: int, height: int, max_side: int | None) -> tuple[int, int]:
+    """Returns width and height so that the longer is at most `max_side`, both even unless nothing changes.
+
+    >>> scaled_size(1280, 720, 640), scaled_size(321, 181, 640), scaled_size(1080, 1920, 1000)
+    ((640, 360), (321, 181), (562, 1000))
+    """
+    if max_side is None or max(width, height) <= max_side:
+        return width, height
+    scale = max_side / max(width, height)
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)

@@ -1,0 +1,148 @@
+"""Renders that did not finish, and those that resume them."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from media import clip, copy, decoded, duration, read, silent, times, tracks, write
+
+from fastnst.errors import OutputError
+from fastnst.video import encoders, writer
+from fastnst.video.parts import State, part_path, save_state, whole_frames
+from fastnst.video.reader import VideoReader
+from fastnst.video.writer import VideoWriter
+
+
+def test_a_part_of_another_encoder_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source, target = silent(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+
+    def stop() -> None:
+        with VideoReader(source) as reader, VideoWriter(target, reader, made_of={}) as writer:
+            writer.write(next(iter(reader)))
+            writer._drain(0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    monkeypatch.setattr(encoders, "GPU_ENCODER", "libx265")
+    with pytest.raises(OutputError, match="it was made with another codec"):
+        copy(source, target, gpu=True, made_of={}, resume=True)
+    assert part_path(target).exists()
+
+
+def test_part_of_an_earlier_run_is_said_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    write(tmp_path / "out.part.mp4", b"half")
+    copy(silent(tmp_path / "in.mp4"), tmp_path / "out.mp4")
+    assert "left by a run that did not finish" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        *(("out.mp4", "libx264"), ("out.mov", "libx264"), ("out.mkv", "libx264"), ("out.mp4", "libx265")),
+        ("out.webm", "libvpx-vp9"),  # with its sound encoded anew
+    ],
+)
+def test_resumed_after_a_kill_equals_an_uninterrupted_run(tmp_path: Path, name: str, codec: str):
+    """What lies on the disk at a moment is what a kill at that moment leaves."""
+    source = clip(tmp_path / "in.mp4", "-vf", "setpts=PTS+0.3*mod(N\\,3)/25/TB", seconds=8)  # uneven times
+    target, whole = tmp_path / name, tmp_path / f"whole{Path(name).suffix}"
+    part, coding = part_path(target), {"codec": codec, "crf": 0, "made_of": {"a": 1}}
+    coding["preset"] = None if codec == "libvpx-vp9" else "ultrafast"
+    copy(source, whole, **coding)
+    left = {}
+    for moment in (10, 120, 180):
+        with VideoReader(source) as reader, VideoWriter(target, reader, resume=True, **coding) as writer:
+            kept = writer.kept
+            for number, frames in enumerate(reader):
+                pixels = frames.pixels if number >= kept else torch.zeros_like(frames.pixels)  # they do not matter
+                writer.write(replace(frames, pixels=pixels))
+                if number == moment:
+                    left = {path: path.read_bytes() for path in tmp_path.glob("out.part.*")}
+        assert sorted(tmp_path.iterdir()) == sorted([source, target, whole])
+        target.unlink()
+        for path, content in left.items():
+            path.write_bytes(content)
+    with VideoReader(source) as reader, VideoWriter(target, reader, resume=True, **coding) as writer:
+        assert writer.kept >= 100
+        for frames in reader:
+            writer.write(frames)
+    assert not part.exists()
+    assert times(target) == times(whole)
+    if name not in ("out.mkv", "out.webm"):
+        assert duration(target) == duration(whole)
+    assert [track.packets for track in tracks(target, "audio")] == [track.packets for track in tracks(whole, "audio")]
+    if codec == "libx264":  # lossless with crf=0
+        np.testing.assert_array_equal(read(target), read(whole))
+        np.testing.assert_array_equal(decoded(target), decoded(whole))
+
+
+def test_what_is_written_down_as_safe_was_synced_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """After a loss of power there is no more of the part than what was synced; it must hold what the state says."""
+    source, synced, states = silent(tmp_path / "in.mp4", seconds=8), {}, []
+    fsync, save = os.fsync, writer.save_state
+
+    def keep(handle: int) -> None:
+        fsync(handle)
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        if path.is_file():
+            synced[path.name] = path.read_bytes()
+
+    def check(part: Path, made_of: dict, state: State) -> None:
+        after_power_loss = write(tmp_path / f"synced{part.suffix}", synced[part.name])
+        assert whole_frames(after_power_loss, 10**6) >= state.frames > 0
+        states.append(state)
+        save(part, made_of, state)
+
+    monkeypatch.setattr(os, "fsync", keep)
+    monkeypatch.setattr(writer, "save_state", check)
+    for ending in ("mp4", "mkv"):
+        copy(source, tmp_path / f"out.{ending}", made_of={}, batch=1)
+        assert [state.frames for state in states] == [50, 100, 150]
+        states.clear()
+        assert synced[f"out.part.{ending}"] == (tmp_path / f"out.{ending}").read_bytes()  # before it was renamed
+
+
+def test_a_part_without_a_whole_group_of_pictures_is_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    source, part = silent(tmp_path / "in.mp4"), part_path(tmp_path / "out.mp4")
+    write(part, b"half")
+    save_state(part, {"codec": "libx264"}, State(frames=50))
+    copy(source, tmp_path / "out.mp4", resume=True, made_of={})
+    assert "does not yet hold a whole group of pictures: begun anew" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+def test_a_resumed_render_that_fails_puts_back_what_it_went_on_from(tmp_path: Path):
+    source, target = silent(tmp_path / "in.mp4", seconds=4), tmp_path / "out.mp4"
+
+    def run(stop: type[BaseException], at: int) -> None:
+        with VideoReader(source) as reader, VideoWriter(target, reader, made_of={}, resume=True) as writer:
+            for number, frames in enumerate(reader):
+                writer.write(frames)
+                if number == at:
+                    raise stop
+
+    with pytest.raises(KeyboardInterrupt):
+        run(KeyboardInterrupt, 70)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(before) == ["in.mp4", "out.part.mp4", "out.part.state"]
+    for stop, at in ((KeyboardInterrupt, 20), (ZeroDivisionError, 90)):
+        with pytest.raises(stop):
+            run(stop, at)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    with pytest.raises(KeyboardInterrupt):
+        run(KeyboardInterrupt, 90)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(before)
+    assert times(part_path(target)) == times(source)[: len(times(part_path(target)))]
+    assert len(times(part_path(target))) > 71
+
+
+def test_names_of_255_bytes_work(tmp_path: Path):
+    target = tmp_path / f"{'é' * 125}x.mp4"
+    assert len(os.fsencode(target.name)) == 255
+    copy(silent(tmp_path / "in.mp4"), target)
+    assert len(times(target)) == 25

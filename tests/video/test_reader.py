@@ -1,0 +1,219 @@
+"""Frames as they come out of a file: times, shape, damage."""
+
+import random
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media import clip, copy, decoded, duration, ffmpeg, pictures, read, silent, times, tone, tracks, write
+
+from fastnst.errors import FastnstError, InputError
+from fastnst.video.parts import part_path
+from fastnst.video.reader import QUEUED, VideoReader
+
+
+def test_variable_frame_rate_keeps_every_time_and_the_last_duration(tmp_path: Path):
+    uneven = "select='lt(t,1)+not(mod(n,3))'"
+    source = silent(tmp_path / "in.mp4", "-vf", uneven, "-fps_mode", "vfr", "-bf", 0, seconds=2)
+    copy(source, tmp_path / "out.mp4")
+    assert times(tmp_path / "out.mp4") == times(source)
+    assert len(set(np.diff([float(time) for time in times(source)]).round(4))) == 2  # it does vary
+    assert duration(tmp_path / "out.mp4") == pytest.approx(duration(source), abs=1e-3)
+
+
+@pytest.mark.parametrize("fps", [10, 25, 60, "30000/1001"])
+def test_constant_frame_rate_shows_what_ffmpeg_shows_and_keeps_sound(tmp_path: Path, fps: object):
+    uneven = "select='lt(t,1)+not(mod(n,3))'"
+    source = clip(tmp_path / "in.mp4", "-vf", uneven, "-fps_mode", "vfr", "-bf", 0, seconds=2)
+    copy(source, tmp_path / "out.mp4", fps=fps, codec="libx264rgb", crf=0)
+    wanted = read(ffmpeg("-i", source, "-vf", f"fps={fps}", "-c:v", "libx264", "-qp", 0, tmp_path / "wanted.mp4"))
+    np.testing.assert_array_equal(read(tmp_path / "out.mp4"), wanted)
+    rate = Fraction(fps)
+    assert times(tmp_path / "out.mp4") == [number / rate for number in range(len(wanted))]
+    assert abs(duration(tmp_path / "out.mp4") - duration(source)) <= 0.5 / rate + 1e-3
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].average_rate == rate
+    assert tracks(tmp_path / "out.mp4", "audio")[0].packets == tracks(source, "audio")[0].packets
+
+
+def test_constant_frame_rate_begins_where_the_video_begins(tmp_path: Path):
+    source = silent(tmp_path / "in.mp4", "-output_ts_offset", 10.013)
+    copy(source, tmp_path / "out.mp4", fps="30000/1001")
+    found = times(tmp_path / "out.mp4")
+    assert abs(found[0] - times(source)[0]) < Fraction(1, 50_000)
+    assert set(np.diff(found)) == {Fraction(1001, 30000)}
+    assert len(found) == 30
+
+
+def test_constant_frame_rate_bears_rounded_times_and_single_frames(tmp_path: Path):
+    source = silent(tmp_path / "in.mkv", "-c:v", "ffv1", rate=30)  # Matroska: 33, 67, 100 ms
+    copy(source, tmp_path / "out.mkv", fps=30, codec="ffv1")
+    np.testing.assert_array_equal(read(tmp_path / "out.mkv"), read(source))
+    one = silent(tmp_path / "one.mp4", "-frames:v", 1)
+    copy(one, tmp_path / "out.mp4", fps=1)
+    assert (times(tmp_path / "out.mp4"), duration(tmp_path / "out.mp4")) == ([0], 1)
+
+
+@pytest.mark.parametrize("name", ["in.avi", "in.mkv", "in.ts", "in.flv", "in.gif", "in.h264", "in.mpg"])
+def test_every_usual_format_keeps_frame_count_and_intervals(tmp_path: Path, name: str):
+    options = {
+        "in.avi": ["-c:v", "mpeg4"],
+        "in.gif": ["-c:v", "gif"],
+        "in.mpg": ["-c:v", "mpeg2video"],
+        "in.flv": ["-c:v", "flv1"],
+    }
+    source = silent(tmp_path / name, *options.get(name, []))
+    copy(source, tmp_path / "out.mp4")
+    assert len(times(tmp_path / "out.mp4")) == 25
+    assert np.diff([float(time) for time in times(tmp_path / "out.mp4")]) == pytest.approx(np.full(24, 0.04), abs=1e-3)
+
+
+def test_one_frame_makes_one_frame(tmp_path: Path):
+    source = silent(tmp_path / "in.mp4", "-frames:v", 1)
+    copy(source, tmp_path / "out.mp4")
+    assert times(tmp_path / "out.mp4") == [0]
+    assert duration(tmp_path / "out.mp4") == pytest.approx(0.04)
+
+
+def test_start_offset_is_kept(tmp_path: Path):
+    source = clip(tmp_path / "in.mp4", "-output_ts_offset", 10)
+    copy(source, tmp_path / "out.mp4")
+    assert times(tmp_path / "out.mp4") == times(source)
+    assert times(source)[0] == 10
+
+
+def test_joined_recordings_whose_times_start_again_play_one_after_the_other(tmp_path: Path):
+    once = clip(tmp_path / "once.ts", "-c:a", "aac")
+    (tmp_path / "twice.ts").write_bytes(once.read_bytes() * 2)
+    copy(tmp_path / "twice.ts", tmp_path / "out.mp4")
+    assert np.diff([float(time) for time in times(tmp_path / "out.mp4")]) == pytest.approx(np.full(49, 0.04), abs=1e-3)
+    assert len(tracks(tmp_path / "out.mp4", "audio")[0].packets) == 2 * len(tracks(once, "audio")[0].packets)
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_rotated_video_comes_out_upright_without_a_flag(tmp_path: Path, angle: int):
+    plain = silent(tmp_path / "plain.mp4", "-c:v", "libx264", "-pix_fmt", "yuv444p")
+    source = ffmpeg("-display_rotation", angle, "-i", plain, "-c", "copy", tmp_path / "in.mp4")
+    copy(source, tmp_path / "out.mkv", codec="ffv1")
+    upright = decoded(source)  # ffmpeg rotates by itself
+    assert read(tmp_path / "out.mkv").shape == upright.shape
+    assert np.abs(read(tmp_path / "out.mkv")[0].astype(int) - upright[0]).mean() < 3
+    copy(source, tmp_path / "out.mp4")
+    for name in ("out.mkv", "out.mp4"):
+        with av.open(str(tmp_path / name)) as container:
+            frame = next(container.decode(video=0))
+            assert (frame.rotation, (frame.height, frame.width)) == (0, upright.shape[1:3])
+
+
+def test_pixel_shape_is_kept_and_turns_with_the_picture(tmp_path: Path):
+    source = silent(tmp_path / "in.mp4", "-vf", "setsar=4/3")
+    turned = ffmpeg("-display_rotation", 90, "-i", source, "-c", "copy", tmp_path / "turned.mp4")
+    copy(source, tmp_path / "out.mp4")
+    copy(turned, tmp_path / "out_turned.mp4")
+    for name, ratio in (("out.mp4", Fraction(4, 3)), ("out_turned.mp4", Fraction(3, 4))):
+        with av.open(str(tmp_path / name)) as container:
+            assert container.streams.video[0].sample_aspect_ratio == ratio
+
+
+def test_max_side_makes_frames_smaller_in_proportion(tmp_path: Path):
+    assert read(silent(tmp_path / "in.mp4"), max_side=64).shape == (25, 48, 64, 3)
+
+
+def test_size_change_on_the_way_is_resized_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    first, second = silent(tmp_path / "1.ts"), silent(tmp_path / "2.ts", "-output_ts_offset", 2, size="96x128")
+    (tmp_path / "in.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    copy(tmp_path / "in.ts", tmp_path / "out.mp4")
+    assert read(tmp_path / "out.mp4").shape == (50, 96, 128, 3)
+    assert "size changes to 96x128" in caplog.text
+    with pytest.raises(InputError, match="changes its frame size to 96x128; try strict=false"):
+        copy(tmp_path / "in.ts", tmp_path / "strict.mp4", strict=True)
+    assert not (tmp_path / "strict.mp4").exists()
+
+
+def test_interlaced_video_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    read(silent(tmp_path / "in.mp4", "-vf", "interlace", "-flags", "+ilme+ildct"))
+    assert "interlaced" in caplog.text
+
+
+def test_cut_off_video_is_read_to_the_cut_and_reported(tmp_path: Path):
+    whole = clip(tmp_path / "whole.mp4", "-movflags", "+faststart", seconds=2).read_bytes()
+    source = write(tmp_path / "in.mp4", whole[: len(whole) * 6 // 10])
+    reader = copy(source, tmp_path / "out.mp4")
+    assert len(times(tmp_path / "out.mp4")) == len(times(source)) > 20
+    assert times(tmp_path / "out.mp4") == times(source)
+    assert len(reader.damage) == 1
+    assert reader.damage[0].endswith("of 2.0 s")
+    with pytest.raises(InputError, match="strict=false"):
+        copy(source, tmp_path / "strict.mp4", strict=True)
+    assert not (tmp_path / "strict.mp4").exists()
+    assert not part_path(tmp_path / "strict.mp4").exists()
+
+
+def test_sound_longer_than_the_pictures_is_no_damage(tmp_path: Path):
+    source = ffmpeg(*pictures(1), *tone(3), "-c:v", "libx264", tmp_path / "in.mkv")
+    assert copy(source, tmp_path / "out.mp4").damage == []
+    assert len(tracks(tmp_path / "out.mp4", "audio")[0].packets) == len(tracks(source, "audio")[0].packets)
+
+
+def corrupted(path: Path, content: bytes, first: float, last: float, seed: int = 0) -> Path:
+    generator, damaged = random.Random(seed), bytearray(content)
+    for _ in range(400):
+        damaged[generator.randrange(int(len(damaged) * first), int(len(damaged) * last))] = generator.randrange(256)
+    return write(path, bytes(damaged))
+
+
+def test_damaged_middle_is_passed_and_the_timeline_stays(tmp_path: Path):
+    whole = clip(tmp_path / "whole.mp4", "-movflags", "+faststart", seconds=2)
+    source = corrupted(tmp_path / "in.mp4", whole.read_bytes(), 0.5, 0.75)
+    reader = copy(source, tmp_path / "out.mp4")
+    assert len(reader.damage) == 1
+    assert reader.damage[0].startswith("damaged in")
+    assert set(times(tmp_path / "out.mp4")) <= set(times(whole))
+    assert len(times(tmp_path / "out.mp4")) >= 35
+    assert duration(tmp_path / "out.mp4") == pytest.approx(2, abs=1e-3)
+    copy(source, tmp_path / "even.mp4", fps=25)  # the frame before each gap is repeated
+    assert times(tmp_path / "even.mp4") == times(whole)
+    with pytest.raises(InputError, match="is damaged at"):
+        copy(source, tmp_path / "strict.mp4", strict=True)
+
+
+def test_damaged_end_keeps_the_last_good_frame_until_the_end(tmp_path: Path):
+    whole = silent(tmp_path / "whole.mp4", "-movflags", "+faststart", seconds=2)
+    source = corrupted(tmp_path / "in.mp4", whole.read_bytes(), 0.92, 1, seed=1)
+    assert copy(source, tmp_path / "out.mp4").damage
+    assert duration(tmp_path / "out.mp4") == pytest.approx(2, abs=1e-3)
+
+
+def test_random_damage_ends_in_frames_or_in_one_of_our_errors(tmp_path: Path):
+    originals = [clip(tmp_path / name, seconds=0.4).read_bytes() for name in ("a.mp4", "a.mkv", "a.ts")]
+    generator = random.Random(0)
+    for case in range(60):
+        damaged = bytearray(originals[case % 3])
+        for _ in range(generator.choice((1, 5, 50))):
+            damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+        source = write(
+            tmp_path / f"in{case}.bin", bytes(damaged[: generator.choice((len(damaged), len(damaged) // 2))])
+        )
+        target = tmp_path / f"out{case}.mp4"
+        try:
+            copy(source, target, preset="ultrafast")
+        except FastnstError:
+            assert not target.exists()
+        else:
+            assert times(target)
+        assert not part_path(target).exists()
+
+
+def test_reader_decodes_ahead_by_no_more_than_its_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    converted = []
+    to_rgb = VideoReader._to_rgb
+    monkeypatch.setattr(VideoReader, "_to_rgb", lambda self, frame: converted.append(1) or to_rgb(self, frame))
+    with VideoReader(silent(tmp_path / "in.mp4", seconds=4)) as reader:
+        for taken, _ in enumerate(reader, start=1):
+            assert len(converted) <= taken + QUEUED + 1
+            if taken == 20:
+                break
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("video")]

@@ -1,0 +1,160 @@
+"""Sound, subtitles, chapters and tags around the pictures."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media import clip, copy, ffmpeg, pictures, times, tone, tracks
+
+
+def test_every_sound_track_is_copied_bit_for_bit_with_its_language_and_times(tmp_path: Path):
+    source = ffmpeg(
+        *pictures(2), *tone(2), *tone(2, 880), "-map", 0, "-map", 1, "-map", 2, "-c:v", "libx264", "-c:a:0", "aac",
+        "-c:a:1", "ac3", "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra", tmp_path / "in.mp4",
+    )  # fmt: skip
+    copy(source, tmp_path / "out.mp4")
+    found, wanted = tracks(tmp_path / "out.mp4", "audio"), tracks(source, "audio")
+    assert [track.language for track in found] == ["eng", "fra"]
+    for a, b in zip(found, wanted, strict=True):
+        assert [content for _, content in a.packets] == [content for _, content in b.packets]
+        assert [time for time, _ in a.packets] == pytest.approx([time for time, _ in b.packets], abs=1e-3)
+
+
+def test_sound_that_starts_late_starts_as_late(tmp_path: Path):
+    source = ffmpeg(*pictures(), "-itsoffset", "0.5", *tone(), "-c:v", "libx264", "-c:a", "aac", tmp_path / "in.mp4")
+    copy(source, tmp_path / "out.mp4")
+    found, wanted = tracks(tmp_path / "out.mp4", "audio")[0], tracks(source, "audio")[0]
+    assert found.packets[0][0] == pytest.approx(wanted.packets[0][0], abs=1e-3)
+    assert wanted.packets[0][0] > 0.4
+
+
+@pytest.mark.parametrize(("name", "codec"), [("in.mov", "pcm_s16le"), ("in.mkv", "libopus"), ("in.mkv", "flac")])
+def test_other_sound_codecs_are_copied_too(tmp_path: Path, name: str, codec: str):
+    source = clip(tmp_path / name, "-c:a", codec)
+    copy(source, tmp_path / f"out{source.suffix}")
+    found, wanted = tracks(tmp_path / f"out{source.suffix}", "audio")[0], tracks(source, "audio")[0]
+    assert b"".join(part for _, part in found.packets) == b"".join(part for _, part in wanted.packets)
+
+
+def test_sound_of_a_transport_stream_loses_its_wrapping_only(tmp_path: Path):
+    source = clip(tmp_path / "in.ts", "-c:a", "aac")
+    copy(source, tmp_path / "out.mp4")
+    found, wanted = tracks(tmp_path / "out.mp4", "audio")[0], tracks(source, "audio")[0]
+    assert [part for _, part in found.packets] == [part[7:] for _, part in wanted.packets]  # 7 bytes of ADTS header
+
+
+def test_sound_that_the_format_refuses_is_encoded_anew_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    source = clip(tmp_path / "in.mp4", seconds=2)
+    copy(source, tmp_path / "out.webm")
+    assert [track.codec for track in tracks(tmp_path / "out.webm", "audio")] == ["opus"]
+    assert "webm cannot hold aac sound: encoded anew with libopus" in caplog.text
+    with av.open(str(tmp_path / "out.webm")) as container:
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    assert len(sound) / 48000 == pytest.approx(2, abs=0.06)
+    assert abs(np.fft.rfft(sound)).argmax() * 48000 / len(sound) == pytest.approx(440, abs=2)
+
+
+def sound_of(path: Path) -> np.ndarray:
+    """The first sound track from time 0 on, at its own rate, its channels added up."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    parts = [np.zeros(round((frames[0].time or 0) * frames[0].sample_rate))]
+    for frame in frames:
+        samples = frame.to_ndarray()
+        channels = samples if frame.format.is_planar else samples.reshape(frame.samples, -1).T
+        parts.append(channels.sum(0) / (1 if samples.dtype.kind == "f" else 2**15))
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("in.mp4", ["-c:a", "aac"]),
+        ("in.mov", ["-c:a", "pcm_s16le"]),
+        ("in.mkv", ["-c:a", "pcm_s16le", "-ar", 8000]),  # Matroska does not say which channel it is
+        ("in.mkv", ["-c:a", "libopus"]),
+    ],
+)
+def test_audio_aac_encodes_anew_and_keeps_time_pitch_and_rate(tmp_path: Path, caplog, name: str, options: list):
+    source = ffmpeg(*pictures(2), "-itsoffset", 0.5, *tone(), "-c:v", "libx264", *options, tmp_path / name)
+    copy(source, tmp_path / "out.mp4", audio="aac")
+    assert [track.codec for track in tracks(tmp_path / "out.mp4", "audio")] == ["aac"]
+    assert tracks(tmp_path / "out.mp4", "audio")[0].packets != tracks(source, "audio")[0].packets
+    with av.open(str(source)) as container, av.open(str(tmp_path / "out.mp4")) as out:
+        rate = out.streams.audio[0].rate
+        assert rate == container.streams.audio[0].rate
+    found, wanted = sound_of(tmp_path / "out.mp4"), sound_of(source)
+    starts = [(np.abs(sound) > 0.05).argmax() / rate for sound in (found, wanted)]
+    assert starts[0] == pytest.approx(starts[1], abs=3e-3)  # a lossy codec blurs the start a little
+    assert starts[1] == pytest.approx(0.5, abs=0.01)
+    assert abs(np.fft.rfft(found)).argmax() * rate / len(found) == pytest.approx(440, abs=2)
+    assert not caplog.text
+
+
+def test_audio_aac_takes_every_track_with_its_language_and_joined_recordings(tmp_path: Path):
+    two = ffmpeg(
+        *pictures(), *tone(), *tone(1, 880), "-map", 0, "-map", 1, "-map", 2, "-c:v", "libx264", "-c:a:0", "aac",
+        "-c:a:1", "ac3", "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra", tmp_path / "in.mp4",
+    )  # fmt: skip
+    copy(two, tmp_path / "out.mp4", audio="aac")
+    assert [(track.codec, track.language) for track in tracks(tmp_path / "out.mp4", "audio")] == [
+        ("aac", "eng"), ("aac", "fra"),
+    ]  # fmt: skip
+    once = clip(tmp_path / "once.ts", "-c:a", "aac")
+    (tmp_path / "twice.ts").write_bytes(once.read_bytes() * 2)
+    copy(tmp_path / "twice.ts", tmp_path / "twice.mp4", audio="aac")
+    seconds = [time for time, _ in tracks(tmp_path / "twice.mp4", "audio")[0].packets]
+    assert seconds[-1] - seconds[0] == pytest.approx(2.1, abs=0.1)
+    assert min(np.diff(seconds)) > 0
+
+
+def test_audio_none_leaves_out_sound_only_and_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "s.srt").write_text("1\n00:00:00,200 --> 00:00:00,800\nHello\n")
+    three = ("-i", tmp_path / "s.srt", "-map", 0, "-map", 1, "-map", 2)
+    source = ffmpeg(*pictures(), *tone(), *three, "-c:v", "libx264", tmp_path / "in.mkv")
+    copy(source, tmp_path / "out.mkv", audio="none")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert [stream.type for stream in container.streams] == ["video", "subtitle"]
+    assert len(times(tmp_path / "out.mkv")) == 25
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("codec", "layout"), [("ac3", "5.1"), ("pcm_s16le", "5.1"), ("flac", "4.0")])
+def test_surround_sound_is_encoded_anew_in_a_layout_that_the_encoder_takes(tmp_path: Path, codec: str, layout: str):
+    pan = f"pan={layout}|" + "|".join(f"c{i}=c0" for i in range(av.AudioLayout(layout).nb_channels))
+    source = clip(tmp_path / "in.mkv", "-af", pan, "-c:a", codec)
+    with av.open(str(source)) as container:
+        assert container.streams.audio[0].channels == av.AudioLayout(layout).nb_channels
+    copy(source, tmp_path / "out.webm")
+    with av.open(str(tmp_path / "out.webm")) as container:
+        stream = container.streams.audio[0]
+        assert (stream.codec_context.name, stream.layout.name) == ("opus", {"4.0": "stereo"}.get(layout, layout))
+    sound = sound_of(tmp_path / "out.webm")
+    assert abs(np.fft.rfft(sound)).argmax() * 48000 / len(sound) == pytest.approx(440, abs=2)
+
+
+def test_subtitles_chapters_and_titles_are_kept_where_the_format_can(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "s.srt").write_text("1\n00:00:00,200 --> 00:00:00,800\nHello\n")
+    chapter = "[CHAPTER]\nTIMEBASE=1/1000\nSTART={}\nEND={}\ntitle={}\n"
+    chapters = chapter.format(0, 500, "One") + chapter.format(500, 1000, "Two")
+    (tmp_path / "tags.txt").write_text(f";FFMETADATA1\ntitle=Film\n{chapters}")
+    wanted = ("-i", tmp_path / "s.srt", "-i", tmp_path / "tags.txt", "-map", 0, "-map", 1, "-map_metadata", 2)
+    for name, codec in (("in.mkv", "srt"), ("in.mp4", "mov_text")):
+        source = ffmpeg(*pictures(), *wanted, "-map_chapters", 2, "-c:v", "libx264", "-c:s", codec, tmp_path / name)
+        out = tmp_path / f"out_{name}"
+        copy(source, out)
+        with av.open(str(out)) as container:
+            assert container.metadata["title"] == "Film"
+            assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["One", "Two"]
+        assert b"Hello" in b"".join(part for _, part in tracks(out, "subtitle")[0].packets)
+    assert not caplog.text
+    copy(tmp_path / "in.mp4", tmp_path / "out.webm")
+    assert "webm cannot hold these tracks, left out: 1 (subtitle, mov_text)" in caplog.text
+
+
+def test_a_subtitle_track_without_subtitles_is_no_obstacle(tmp_path: Path):
+    (tmp_path / "s.srt").write_text("1\n00:00:05,000 --> 00:00:06,000\nToo late\n")
+    both = ("-i", tmp_path / "s.srt", "-map", 0, "-map", 1, "-t", 1, "-c:v", "libx264", "-c:s", "mov_text")
+    copy(ffmpeg(*pictures(), *both, tmp_path / "in.mp4"), tmp_path / "out.mp4")
+    assert len(times(tmp_path / "out.mp4")) == 25
