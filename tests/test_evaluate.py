@@ -8,17 +8,15 @@ import shutil
 import subprocess
 import sys
 import weakref
-from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
-import av
 import numpy as np
 import pytest
 import torch
-from media import decoded, ffmpeg, silent
+from media import ffmpeg, silent
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -33,7 +31,6 @@ from fastnst.images import luma, to_float, to_uint8
 from fastnst.net import StylizationNet
 from fastnst.paintings import paint
 from fastnst.stylizer import Stylizer
-from fastnst.video.colour import BT709, LIMITED
 from fastnst.video.reader import VideoReader
 
 CHANGES = [f"{name}_{interval}" for name in judge.ALONG_FLOW for interval in judge.INTERVALS]
@@ -300,20 +297,6 @@ def test_side_by_side_clip_shows_input_and_nets_at_the_inputs_rate(command, vide
     assert (coded - plain).abs().mean() < 1 / 255
     with Image.open(tmp_path / "front.png") as plot:
         assert plot.size == (report.WIDTH, report.HEIGHT)
-
-
-def test_silent_clip_has_even_sides_and_says_what_its_colours_mean(tmp_path):
-    orange = np.full((35, 51, 3), (200, 50, 30), np.uint8)
-    with report.silent_clip(tmp_path / "a.mp4", Fraction(12)) as write:
-        for _ in range(3):
-            write(orange)
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        (stream,) = container.streams
-        context = stream.codec_context
-        assert (context.width, context.height, stream.average_rate, stream.frames) == (50, 34, 12, 3)
-        tags = context.colorspace, context.color_primaries, context.color_trc, context.color_range
-        assert tags == (BT709, BT709, BT709, LIMITED)
-    assert np.abs(decoded(tmp_path / "a.mp4").astype(int) - (200, 50, 30)).max() <= 2
 
 
 def test_plot_puts_each_net_where_its_numbers_are():

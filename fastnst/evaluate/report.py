@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import av
 import numpy as np
-from av.video.stream import VideoStream
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -21,7 +19,7 @@ from fastnst.evaluate.judge import METRICS, SIGMAS, mean
 from fastnst.files import replaced
 from fastnst.images import to_array
 from fastnst.metrics import MOTIONS
-from fastnst.video.colour import BT709, LIMITED, from_rgb24
+from fastnst.video.silent import silent_clip
 
 TABLES = {  # heading, and by column the metric and its decimals; the files have all of `METRICS`
     "How still it holds": {
@@ -123,34 +121,6 @@ def side_by_side(path: Path | None, frame_rate: Fraction) -> Iterator[Show]:
         yield lambda frames: write(
             np.concatenate([labelled(to_array(frame[0]), name) for name, frame in frames.items()], axis=1)
         )
-
-
-@contextmanager
-def silent_clip(path: Path, frame_rate: Fraction) -> Iterator[Callable[[np.ndarray], None]]:
-    """Yields what adds a frame, (height, width, 3) uint8 RGB, to an H.264 clip for people to look at.
-
-    Odd sides lose a row or column. The clip appears when the block ends without error.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    with replaced(path) as part, av.open(str(part), "w") as container:
-        stream: VideoStream | None = None
-
-        def write(rgb: np.ndarray) -> None:
-            nonlocal stream
-            rgb = np.ascontiguousarray(rgb[: rgb.shape[0] // 2 * 2, : rgb.shape[1] // 2 * 2])
-            if stream is None:
-                stream = cast(VideoStream, container.add_stream("libx264", rate=frame_rate, options={"crf": "18"}))
-                stream.height, stream.width, stream.pix_fmt = *rgb.shape[:2], "yuv420p"
-                context = stream.codec_context
-                context.color_primaries = context.color_trc = context.colorspace = BT709
-                context.color_range = LIMITED
-            container.mux(stream.encode(from_rgb24(rgb, "yuv420p")))
-
-        yield write
-        if stream is not None:
-            container.mux(stream.encode(None))
 
 
 def labelled(picture: np.ndarray, name: str) -> np.ndarray:

@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
 from fastnst.errors import Diverged, InputError, OutputError
-from fastnst.evaluate.report import silent_clip
 from fastnst.files import check_input, replaced
 from fastnst.flow import inside
 from fastnst.images import save_image, to_array
@@ -31,6 +30,7 @@ from fastnst.metrics import contrast, mean_absolute_warping_error, noise_gain, s
 from fastnst.net import StylizationNet
 from fastnst.training.dashboard import Dashboard
 from fastnst.training.module import StyleTransfer
+from fastnst.video.silent import silent_clip
 
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 SIGMA = 2 / 255  # noise level of a decent camera, for the validation clip
