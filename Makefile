@@ -34,7 +34,7 @@ audit: $(TOOLS)/uv
 oldest: $(TOOLS)/uv
 	$(TOOLS)/uv venv --quiet --clear --python $(PYTHON) $(OLDEST)
 	$(TOOLS)/uv pip install --quiet --python $(OLDEST) --resolution lowest-direct --editable ".[vgg,demo,live,sample,dev]"
-	$(OLDEST)/bin/python -m pytest fastnst tests/test_checkpoint.py tests/test_dashboard.py tests/test_images.py \
+	$(OLDEST)/bin/python -m pytest fastnst tests/test_checkpoint.py tests/training/test_dashboard.py tests/test_images.py \
 		tests/test_stylizer.py tests/test_train.py::test_6_and_2_steps_equal_8_bit_for_bit
 
 $(TOOLS)/uv:
