@@ -201,18 +201,14 @@ def train(settings: dict[str, Any]) -> None:
 
 def style_picture(style: dict[str, Any]) -> tuple[str, Any]:
     """Returns the style's name and its picture, (height, width, 3) uint8: the user's image, or a drawn one."""
-    import numpy as np
-
-    from fastnst.images import load_image, with_shorter_side
-    from fastnst.paintings import paint
+    from fastnst.images import load_style
 
     size = style["size"]
     if not 64 <= size <= 4096:
         raise ConfigError(f"style.size={size} must be between 64 and 4096 pixels")
     if not style["image"]:
-        return style["name"], paint(style["name"], size, style["seed"])
-    image = with_shorter_side(load_image(style["image"]), size)
-    return plain_name(Path(style["image"]).stem), np.asarray(image)
+        return style["name"], load_style(style["name"], size)
+    return plain_name(Path(style["image"]).stem), load_style(style["image"], size)
 
 
 def plain_name(text: str) -> str:

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from fastnst.checkpoint import load_checkpoint
 from fastnst.dials import Smooth
 from fastnst.flow import dis_flow, occlusion_mask
-from fastnst.images import save_image, to_array, to_float, to_tensor
+from fastnst.images import load_style, save_image, to_array, to_float, to_tensor
 from fastnst.losses import gram_matrix, style_loss
 from fastnst.metrics import contrast, mean_absolute_warping_error, static_flicker, static_mask
-from fastnst.paintings import paint
 from fastnst.shots import ShotNorm
 from fastnst.vgg import load_vgg
 from fastnst.video.reader import VideoReader
@@ -48,7 +47,7 @@ class Painted(nn.Module):
 def main() -> None:
     """Prints one row per clip and amount."""
     checkpoint, vgg = load_checkpoint(sys.argv[1]), load_vgg()
-    style = {name: gram_matrix(each) for name, each in vgg(to_tensor(paint(checkpoint.style, 384))[None]).items()}
+    style = {name: gram_matrix(each) for name, each in vgg(to_tensor(load_style(checkpoint.style, 384))[None]).items()}
     paths = [Path(name) for name in sys.argv[2:]]
     folder = paths.pop() if paths[-1].is_dir() else None
     print(f"{checkpoint.style}, {FRAMES} frames, longer side {MAX_SIDE} pixels\n")

@@ -17,6 +17,7 @@ from fastnst.files import PICTURES, replaced
 LUMA = (0.2126, 0.7152, 0.0722)  # of R, G, B; ITU-R BT.709
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # of the content: for others Pillow may start Ghostscript
 LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
+DRAWN = [Path(__file__).parent / "paintings", Path(__file__).parent.parent / "paintings"]  # wheel, repository
 MAX_PIXELS = 100_000_000  # a 110 kB PNG can unpack to 2.7 GB: larger pictures are refused before they are decoded
 
 
@@ -74,6 +75,29 @@ def with_shorter_side(image: Image.Image, size: int) -> Image.Image:
     """
     scale = size / min(image.size)
     return image.resize((round(image.width * scale), round(image.height * scale)), reducing_gap=3)
+
+
+def paintings() -> dict[str, Path]:
+    """Returns the drawn style pictures that ship, by name.
+
+    >>> sorted(paintings())
+    ['clouds', 'liechtenstein', 'picasso', 'wave']
+    """
+    return {path.stem: path for folder in DRAWN for path in folder.glob("*.png")}
+
+
+def load_style(name: str | Path, size: int) -> np.ndarray:
+    """Returns a style picture, (height, width, 3) uint8, its shorter side of `size` pixels.
+
+    Args:
+        name: of a drawn picture that ships, or the path of a file; "./wave" is a file for sure.
+        size: pixels. A larger picture has broader strokes.
+
+    Raises:
+        InputError: there is no such picture, or it cannot be read.
+    """
+    path = paintings().get(str(name), Path(name).expanduser())
+    return np.array(with_shorter_side(load_image(path), size))
 
 
 def to_float(pixels: UInt8[Tensor, "*batch channels height width"]) -> Float[Tensor, "*batch channels height width"]:

@@ -27,9 +27,8 @@ from fastnst.errors import InputError
 from fastnst.evaluate import __main__ as evaluate
 from fastnst.evaluate import judge, report
 from fastnst.flow import dis_flow, occlusion_mask
-from fastnst.images import luma, to_float, to_uint8
+from fastnst.images import load_style, luma, to_float, to_uint8
 from fastnst.net import StylizationNet
-from fastnst.paintings import paint
 from fastnst.stylizer import Stylizer
 from fastnst.video.reader import VideoReader
 
@@ -197,7 +196,7 @@ def videos(tmp_path_factory) -> Path:
 
 
 def recipe(style="liechtenstein", size=64):
-    return {"style_size": size, "style_sha256": hashlib.sha256(paint(style, size).tobytes()).hexdigest()}
+    return {"style_size": size, "style_sha256": hashlib.sha256(load_style(style, size).tobytes()).hexdigest()}
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +245,7 @@ def test_clips_that_a_net_stylized_have_the_numbers_of_the_net(command, videos, 
 
 def test_command_and_evaluate_net_agree(command, videos, checkpoint, tiny_vgg, tmp_path):
     assert command(f"ckpt={checkpoint}", f"videos={videos / 'still.mkv'}", f"out={tmp_path}", "device=cpu")[0] == 0
-    grams = judge.style_grams(tiny_vgg, to_float(torch.from_numpy(paint("liechtenstein", 64)).permute(2, 0, 1)))
+    grams = judge.style_grams(tiny_vgg, to_float(torch.from_numpy(load_style("liechtenstein", 64)).permute(2, 0, 1)))
     net = evaluate.load_checkpoint(checkpoint).net  # its weights were rounded
     numbers = judge.evaluate_net(net, [scene(count=12).split(1)], tiny_vgg, grams, norm="shot")
     found = results(tmp_path)["tiny", "mean"]
@@ -325,7 +324,7 @@ def test_style_picture_is_known_by_its_hash(command, videos, tmp_path):
     save_checkpoint(
         tmp_path / "own.ckpt", small_net(), "liechtenstein", {**recipe(), "style_sha256": "0"}
     )  # own picture
-    Image.fromarray(paint("liechtenstein", 64)).save(tmp_path / "own.png")
+    Image.fromarray(load_style("liechtenstein", 64)).save(tmp_path / "own.png")
     nets = f"ckpt={tmp_path / 'drawn.ckpt'},{tmp_path / 'own.ckpt'}"
     arguments = [nets, f"videos={videos / 'still.mkv'}", "frames=2", "device=cpu"]
     status, _, err = command(*arguments, f"out={tmp_path / 'a'}")

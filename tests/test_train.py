@@ -25,7 +25,6 @@ from fastnst.errors import ConfigError, Diverged, InputError, OutputError
 from fastnst.images import load_image, to_tensor
 from fastnst.losses import gram_matrix
 from fastnst.net import StylizationNet
-from fastnst.paintings import paint
 from fastnst.shots import given
 from fastnst.training.callbacks import (
     SIGMA,
@@ -42,6 +41,7 @@ from fastnst.training.pairs import NextFrame, NoisePair
 from fastnst.training.photos import ContentPhotos, find_photos
 from fastnst.vgg import FIRST_LAYER_NORM, PLAN, load_vgg
 from fastnst.video.reader import VideoReader
+from paintings.draw import paint
 
 ROOT = Path(__file__).parent.parent
 
@@ -130,8 +130,9 @@ def test_30_steps_on_one_batch_make_every_loss_fall():
     net, vgg = StylizationNet((8, 16, 16), residual_blocks=2), load_vgg("auto", layers)
     with torch.no_grad():
         net.decoder[-1].weight.mul_(20)
+    style = paint("picasso", 128)
     module = StyleTransfer(
-        net, vgg, to_tensor(paint("picasso", 128)), content_layer="relu2_2", style_layers=layers, content_weight=1.0,
+        net, vgg, to_tensor(style), content_layer="relu2_2", style_layers=layers, content_weight=1.0,
         style_weight=10.0, tv_weight=10.0, pair=NoisePair((0.02, 0.05)), temporal_weight=100.0, temporal_ramp=(0, 0),
         max_steps=30, learning_rate=3e-3, tail=0.4, clip_norm=10.0,
     )  # fmt: skip

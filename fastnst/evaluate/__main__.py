@@ -20,8 +20,7 @@ from fastnst.cli import listed
 from fastnst.errors import ConfigError, InputError, OutputError
 from fastnst.evaluate.judge import ClipFile, Grams, Painter, evaluate_clip, file_painter, net_painter, style_grams
 from fastnst.evaluate.report import Show, front, means, side_by_side, tables, write_results
-from fastnst.images import load_image, save_image, to_tensor, with_shorter_side
-from fastnst.paintings import PAINTINGS, paint
+from fastnst.images import load_style, paintings, save_image, to_tensor
 from fastnst.progress import ProgressBar
 from fastnst.stylizer import NORMS, find_device
 from fastnst.vgg import VGGFeatures, load_vgg
@@ -197,16 +196,14 @@ def style_picture(checkpoint: Checkpoint | None, settings: dict[str, Any]) -> np
     told, (low, high) = recipe.get("style_size"), LIMITS["style_size"]
     trained = told if type(told) is int and low <= told <= high else STYLE_SIZE  # a header is a stranger's input
     given, size = settings["style_image"], settings["style_size"] or trained
-    if given in PAINTINGS:
-        return paint(given, size)
     if given:
-        return np.asarray(with_shorter_side(load_image(Path(given).expanduser()), size))
-    if checkpoint is None or checkpoint.style not in PAINTINGS:
+        return load_style(given, size)
+    if checkpoint is None or checkpoint.style not in paintings():
         return None
-    picture = paint(checkpoint.style, trained)
+    picture = load_style(checkpoint.style, trained)
     if recipe.get("style_sha256") != hashlib.sha256(picture.tobytes()).hexdigest():
         return None  # somebody's own picture may be called wave.jpg
-    return picture if size == trained else paint(checkpoint.style, size)
+    return picture if size == trained else load_style(checkpoint.style, size)
 
 
 def style_name(settings: dict[str, Any]) -> str:

@@ -1,19 +1,22 @@
 """The style pictures that ship, drawn by this code: four manners of painting, no painter's picture.
 
+  python paintings/draw.py                 all four, 384 px, beside this file: the pictures that ship
+  python paintings/draw.py picasso 1024    one of them at another size, in the current folder: picasso_1024.png
+
 Everything is composed in unit coordinates (x to the right, y down, the picture is the unit square), drawn at twice the
 size and averaged down, so that one seed gives one composition at any size. What style transfer takes from a picture is
 its palette and its texture at the scale of brush strokes, so no region is left flat.
 """
 
-from __future__ import annotations
-
+import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from fastnst.errors import ConfigError
-
+SIZE = 384  # pixels, of the pictures that ship: the default of style.size, so that training sees them as drawn
 OVERSAMPLING = 2
 SUBPIXEL_BITS = 4  # cv2 takes fixed-point coordinates; 4 bits place an edge to a sixteenth of a pixel
 
@@ -792,14 +795,24 @@ PAINTINGS: dict[str, Callable[[np.ndarray, np.random.Generator], None]] = {
 }
 
 
-def paint(name: str, size: int = 512, seed: int = 0) -> np.ndarray:
-    """The named picture, (size, size, 3) uint8 RGB; the same bytes for the same name, size and seed.
-
-    Raises:
-        ConfigError: there is no picture of that name.
-    """
-    if name not in PAINTINGS:
-        raise ConfigError(f"no painting named {name!r}; choose one of {', '.join(PAINTINGS)}")
+def paint(name: str, size: int = SIZE) -> np.ndarray:
+    """The named picture, (size, size, 3) uint8 RGB; the same bytes for the same name and size."""
     canvas = np.zeros((OVERSAMPLING * size, OVERSAMPLING * size, 3), np.uint8)
-    PAINTINGS[name](canvas, np.random.default_rng(seed))
+    PAINTINGS[name](canvas, np.random.default_rng(0))
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def main() -> None:
+    """Draws the pictures that the command line names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("name", nargs="?", choices=list(PAINTINGS))
+    parser.add_argument("size", nargs="?", type=int, default=SIZE, help="pixels of a side")
+    chosen = parser.parse_args()
+    for name in [chosen.name] if chosen.name else PAINTINGS:
+        path = Path(f"{name}_{chosen.size}.png") if chosen.name else Path(__file__).with_name(f"{name}.png")
+        Image.fromarray(paint(name, chosen.size)).save(path, optimize=True)
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
