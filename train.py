@@ -84,7 +84,7 @@ def train(settings: dict[str, Any]) -> None:
         "raft": Path(settings["data"].get("raft") or "").name,
         **{key: settings[key] for key in ("seed", "loss", "temporal", "trainer")},
         "net": settings["net"]["preset"],
-        "antialias": settings["net"]["antialias"],
+        **{choice: settings["net"][choice] for choice in ("antialias", "canvas")},
         "net_init": settings["net"]["init"] and Path(settings["net"]["init"]).name,
         "style_size": settings["style"]["size"],
     }
@@ -94,10 +94,11 @@ def train(settings: dict[str, Any]) -> None:
 
     pl.seed_everything(settings["seed"], verbose=False)
     init = settings["net"]["init"]
+    choices = {choice: settings["net"][choice] for choice in ("antialias", "canvas")}
     net = (
-        load_checkpoint(init).net.requires_grad_(True)
+        load_checkpoint(init).net.renewed(**choices)
         if init
-        else StylizationNet.preset(settings["net"]["preset"], settings["net"]["antialias"])
+        else StylizationNet.preset(settings["net"]["preset"], **choices)
     )
     module = StyleTransfer(
         net,

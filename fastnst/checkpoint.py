@@ -135,7 +135,8 @@ def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
     channels, blocks = tuple(settings["channels"]), settings["residual_blocks"]
     if not all(type(count) is int for count in (*channels, blocks)):
         raise ValueError("net settings that are not whole numbers")
-    if type(settings.get("antialias", False)) is not bool:
+    settings = {"canvas": False, **settings}  # nets from before there was one
+    if not all(type(settings.get(choice, False)) is bool for choice in ("antialias", "canvas")):
         raise ValueError("net settings that are no choice")
     if len(channels) != 3 or not all(1 <= count <= 1024 for count in channels) or not 0 <= blocks <= 64:
         raise ValueError("net settings out of range")

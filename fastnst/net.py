@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fastnst.canvas import fixed_canvas
 from fastnst.errors import ConfigError
 
 PRESETS = {"johnson": (32, 64, 128), "half": (16, 32, 64)}  # channels at full, half and quarter resolution
 STRIDE = 4  # two stride-2 convolutions: the net works on multiples of this
+CANVAS_WEIGHT = 0.3  # deviation of the canvas' first weights, in units of that of the others
 SMALLEST = 8  # reflection padding inside the net needs at least this many pixels a side
 
 
@@ -39,16 +41,18 @@ class StylizationNet(nn.Module):
     supplement for the layers; instance norm from Ulyanov et al. 2016, arXiv:1607.08022; nearest-neighbour upsampling
     before a convolution instead of a transposed one from Odena et al. 2016 (checkerboards); blur before the stride from
     Zhang 2019, arXiv:1904.11486.
-    Differs: every convolution pads by reflection, also inside the residual blocks; the last activation is a sigmoid,
-    so that the output is in [0, 1] without clipping.
+    Differs: a noise field that holds still is a fourth input channel, see `fastnst.canvas`; every convolution pads by
+    reflection, also inside the residual blocks; the last activation is a sigmoid, so that the output is in [0, 1]
+    without clipping.
 
     Args:
         channels: channels at full, half and quarter resolution; `PRESETS` names two choices.
         residual_blocks: residual blocks at quarter resolution.
         antialias: blur features before they are made smaller, so that a shift by a part of a pixel changes less.
+        canvas: whether the noise field is an input.
 
     >>> sum(p.numel() for p in StylizationNet.preset("johnson").parameters())
-    1679235
+    1681827
     """
 
     def __init__(
@@ -56,16 +60,19 @@ class StylizationNet(nn.Module):
         channels: tuple[int, int, int] = PRESETS["johnson"],
         residual_blocks: int = 5,
         antialias: bool = False,
+        canvas: bool = True,
     ) -> None:
         super().__init__()
         full, half, quarter = channels
+        self.has_canvas = canvas
         self.settings = {
             "channels": [full, half, quarter],
             "residual_blocks": residual_blocks,
             "antialias": antialias,
+            "canvas": canvas,
         }
         self.encoder = nn.Sequential(
-            ConvNorm(3, full, kernel_size=9),
+            ConvNorm(4 if canvas else 3, full, kernel_size=9),
             nn.ReLU(inplace=True),
             ConvNorm(full, half, kernel_size=3, stride=2, blur=antialias),
             nn.ReLU(inplace=True),
@@ -84,7 +91,7 @@ class StylizationNet(nn.Module):
         )
 
     @classmethod
-    def preset(cls, name: str, antialias: bool = False) -> StylizationNet:
+    def preset(cls, name: str, antialias: bool = False, canvas: bool = True) -> StylizationNet:
         """Returns an untrained net of the preset `name`, one of `PRESETS`.
 
         Raises:
@@ -92,10 +99,51 @@ class StylizationNet(nn.Module):
         """
         if name not in PRESETS:
             raise ConfigError(f"no net called {name!r}; there are: {', '.join(PRESETS)}")
-        return cls(PRESETS[name], antialias=antialias)
+        return cls(PRESETS[name], antialias=antialias, canvas=canvas)
+
+    def renewed(self, antialias: bool, canvas: bool) -> StylizationNet:
+        """Returns a net of these settings with this one's weights, to train on from; without gradients so far.
+
+        Where only the new one has a canvas, its weights there are small and random.
+
+        Raises:
+            ConfigError: only this one has a canvas.
+        """
+        if self.has_canvas and not canvas:
+            raise ConfigError("net.init names a net with a canvas; give net.canvas=true, or another net")
+        net = StylizationNet(**{**self.settings, "antialias": antialias, "canvas": canvas})
+        weights, first = dict(self.state_dict()), "encoder.0.0.weight"
+        if antialias != self.settings["antialias"]:  # blurs have no weights, but move the numbers of the layers
+            names = zip(weights, net.state_dict(), strict=True)
+            weights = {new: weights[old] for old, new in names}
+        if canvas and not self.has_canvas:
+            colours = weights[first]
+            noise = torch.randn(colours[:, :1].shape, generator=torch.Generator().manual_seed(0))
+            weights[first] = torch.cat([colours, CANVAS_WEIGHT * colours.std() * noise], 1)
+        net.load_state_dict(weights)
+        return net
+
+    def seen(
+        self, content: Float[Tensor, "batch 3 height width"], canvas: Float[Tensor, "canvases 1 height width"] | None
+    ) -> Float[Tensor, "batch channels new_height new_width"]:
+        """Returns what the first layer sees: the pictures, the canvas behind their colours, their border repeated.
+
+        Args:
+            content: the pictures.
+            canvas: see `forward`.
+        """
+        if self.has_canvas:
+            height, width = content.shape[-2:]
+            canvas = fixed_canvas(height, width) if canvas is None else canvas
+            canvas = 0.5 + canvas.to(content).expand(len(content), -1, -1, -1)
+            content = torch.cat([content, canvas], 1)
+        return padded(content)
 
     def forward(
-        self, content: Float[Tensor, "batch 3 height width"], choose: Choose | None = None
+        self,
+        content: Float[Tensor, "batch 3 height width"],
+        choose: Choose | None = None,
+        canvas: Float[Tensor, "canvases 1 height width"] | None = None,
     ) -> Float[Tensor, "batch 3 height width"]:
         """Returns the stylized pictures, in [0, 1], for RGB pictures in [0, 1] of any height and width.
 
@@ -105,9 +153,11 @@ class StylizationNet(nn.Module):
             content: the pictures.
             choose: called at every norm layer, in the order in which features meet them, with the statistics that the
                 features have there; returns those to use, one for each picture or one for all. None: each one's own.
+            canvas: the noise field under each picture, or one for all, its mean 0; a net without a canvas ignores it.
+                None: the field from its corner on, as for a camera that does not move.
         """
         height, width = content.shape[-2:]
-        features = padded(content)
+        features = self.seen(content, canvas)
         for stage in (self.encoder, self.residuals, self.decoder):
             features = through(stage, features, choose)
         return torch.sigmoid(features)[..., :height, :width]
@@ -204,7 +254,9 @@ def reflected_conv(in_channels: int, out_channels: int, kernel_size: int, stride
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, padding_mode="reflect")
 
 
-def padded(content: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 new_height new_width"]:
+def padded(
+    content: Float[Tensor, "batch channels height width"],
+) -> Float[Tensor, "batch channels new_height new_width"]:
     """Returns the pictures with their last row and column repeated until the net can work on them."""
     right, below = missing(content.shape[-1]), missing(content.shape[-2])
     return F.pad(content, (0, right, 0, below), mode="replicate") if right or below else content

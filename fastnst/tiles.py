@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fastnst.net import STRIDE, Blur, Choose, Statistics, StylizationNet, normalised, padded, statistics_of
+from fastnst.net import STRIDE, Blur, Choose, Statistics, StylizationNet, normalised, statistics_of
 
 
 class Tiled(nn.Module):
@@ -31,16 +31,19 @@ class Tiled(nn.Module):
         self.net, self.max_pixels = net, max_pixels
 
     def forward(
-        self, content: Float[Tensor, "batch 3 height width"], choose: Choose | None = None
+        self,
+        content: Float[Tensor, "batch 3 height width"],
+        choose: Choose | None = None,
+        canvas: Float[Tensor, "1 1 height width"] | None = None,
     ) -> Float[Tensor, "batch 3 height width"]:
         """As `StylizationNet.forward`; `choose` meets the pictures of a batch together, or one by one."""
         if not isinstance(self.net, StylizationNet):
             return self.net(content)
         if len(content) * content.shape[-2] * content.shape[-1] <= self.max_pixels:
-            return self.net(content, choose)
+            return self.net(content, choose, canvas)
         if len(content) > 1:
-            return torch.cat([self(each, choose) for each in content.split(1)])
-        return stylize_tiled(self.net, content, self.max_pixels // 2, choose)
+            return torch.cat([self(each, choose, canvas) for each in content.split(1)])
+        return stylize_tiled(self.net, content, self.max_pixels // 2, choose, canvas)
 
 
 class TiledNorm:
@@ -74,9 +77,13 @@ Layer = nn.Module | TiledNorm
 
 @torch.no_grad()
 def stylize_tiled(
-    net: StylizationNet, content: Float[Tensor, "1 3 height width"], max_pixels: int, choose: Choose | None = None
+    net: StylizationNet,
+    content: Float[Tensor, "1 3 height width"],
+    max_pixels: int,
+    choose: Choose | None = None,
+    canvas: Float[Tensor, "1 1 height width"] | None = None,
 ) -> Float[Tensor, "1 3 height width"]:
-    """Returns what `net(content, choose)` returns, to rounding, but holds few full-size features at a time.
+    """Returns what `net(content, choose, canvas)` returns, to rounding, but holds few full-size features at a time.
 
     To find the frame's statistics at a norm layer, the layers before it are run over all tiles. At full and half
     resolution that work is done again for what comes next: nothing is kept there.
@@ -86,6 +93,7 @@ def stylize_tiled(
         content: one picture.
         max_pixels: of a tile, with the rows that it borrows.
         choose: see `StylizationNet.forward`.
+        canvas: see `StylizationNet.forward`.
     """
 
     def leaves(stage: nn.Module) -> list[Layer]:
@@ -98,7 +106,7 @@ def stylize_tiled(
     height, width = content.shape[-2:]
     encoder = leaves(net.encoder)
     rows = max(1, (max_pixels // width - 2 * reach(encoder)) // STRIDE)  # of a tile, at quarter resolution
-    features = swept(encoder, padded(content), STRIDE * rows)
+    features = swept(encoder, net.seen(content, canvas), STRIDE * rows)
     added = None  # one buffer for all blocks
     for block in net.residuals:
         first_conv, first_norm, relu, second_conv, second_norm = leaves(block)

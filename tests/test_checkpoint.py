@@ -105,7 +105,7 @@ def test_truncated_checkpoint_fails(net, tmp_path):
 
 
 def about(**changes):
-    settings = {"channels": [4, 6, 8], "residual_blocks": 1}
+    settings = {"channels": [4, 6, 8], "residual_blocks": 1, "canvas": True}
     return {"fastnst": json.dumps({"format": 1, "style": "s", "net": settings, "recipe": {}, **changes})}
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fastnst.canvas import drawn_canvas
 from fastnst.errors import ConfigError, Diverged
 from fastnst.flow import warp
 from fastnst.images import luma
@@ -170,13 +171,21 @@ class StyleTransfer(pl.LightningModule):
         return temporal_loss(before, after, comparable) / before.detach().square().mean().clamp(min=1e-6)
 
     def paint(
-        self, content: Float[Tensor, "batch 3 height width"], following: NextFrame | None
+        self, content: Float[Tensor, "batch 3 height width"], following: NextFrame | None, seeds: Sequence[int]
     ) -> Float[Tensor, "frames 3 height width"]:
-        """Returns the pictures stylized, and behind them their next frames, all in one batch of the stateless net."""
+        """Returns the pictures stylized, and behind them their next frames, all in one batch of the stateless net.
+
+        Each picture has a canvas of its own, drawn from its seed; it moves with the picture to the next frame.
+        """
+        height, width = content.shape[-2:]
+        flows = [None] * len(content) if following is None or following.flow is None else following.flow
+        canvases, canvases_next = zip(
+            *(drawn_canvas(seed, height, width, flow) for seed, flow in zip(seeds, flows, strict=True)), strict=True
+        )
         if following is None:
-            return self.net(content)
+            return self.net(content, canvas=torch.stack(canvases))
         both = torch.cat([content, following.content_next])
-        return self.net(both, shared if self.shared_statistics else None)
+        return self.net(both, shared if self.shared_statistics else None, torch.stack(canvases + canvases_next))
 
     def following(self, batch: dict[str, Any]) -> NextFrame | None:
         """Returns the frames that follow the batch's, or None without temporal loss."""
@@ -185,7 +194,7 @@ class StyleTransfer(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Float[Tensor, ""]:
         """Returns the weighted loss; logs each loss and its share of the total."""
         content, following = batch["content"], self.following(batch)
-        painted = self.paint(content, following)
+        painted = self.paint(content, following, batch["seed"])
         losses = self.losses(content, following, painted)
         weighted = {name: losses[name] * weight for name, weight in self.weights.items()}
         if following is not None:
@@ -239,7 +248,7 @@ class StyleTransfer(pl.LightningModule):
         """Logs the losses on the photos set aside, next frames included."""
         content = batch["content"]
         following = self.following(batch)
-        losses = self.losses(content, following, self.paint(content, following))
+        losses = self.losses(content, following, self.paint(content, following, batch["seed"]))
         self.log_dict({f"val/{name}": loss for name, loss in losses.items()}, batch_size=len(content), sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
