@@ -9,7 +9,18 @@ import torch
 from torchvision.models.optical_flow import raft_large, raft_small
 
 from fastnst.errors import ConfigError, EnvironmentFault, InputError
-from fastnst.flow import affine_flow, dis_flow, inside, load_raft, occlusion_mask, raft_flow, read_flo, warp
+from fastnst.flow import (
+    affine_flow,
+    backward_flow,
+    dis_flow,
+    fetched,
+    inside,
+    load_raft,
+    occlusion_mask,
+    raft_flow,
+    read_flo,
+    warp,
+)
 
 
 def noise(*shape, seed=0, dtype=torch.float32):
@@ -212,6 +223,26 @@ def test_occlusion_mask_agrees_with_the_formula_pixel_by_pixel():
             assert mask[y, x] == trusted
             passed += trusted
     assert 0.1 < passed / (18 * 38) < 0.9
+
+
+@pytest.mark.parametrize("size", [(96, 128), (95, 127)])
+def test_backward_flow_of_a_moving_texture_is_its_motion(size):
+    """Seen 3 px further right and 1.5 px higher, what is in the frame was 3 px left and 1.5 px below."""
+    previous, frame = textured(0, 0), textured(-12, 6)
+    flow = backward_flow(previous[..., : size[0], : size[1]], frame[..., : size[0], : size[1]])
+    assert flow.shape == (1, 2, *size)
+    error = (flow - constant_flow(-3, 1.5, *size)).square().sum(1).sqrt()[:, 8:-8, 8:-8]
+    assert error.mean() < 0.1
+
+
+def test_backward_flow_of_frames_too_small_for_it_is_nothing():
+    assert backward_flow(noise(1, 3, 31, 64), noise(1, 3, 31, 64, seed=1)).abs().max() == 0
+
+
+@pytest.mark.parametrize(("cubic", "mode"), [(False, "bilinear"), (True, "bicubic")])
+def test_fetched_by_opencv_equals_warp(cubic, mode):
+    image, flow = noise(1, 3, 20, 30), 8 * noise(1, 2, 20, 30, seed=1) - 4  # out of the picture, too
+    torch.testing.assert_close(fetched(image, flow, cubic), warp(image, flow, mode), atol=2e-5, rtol=0)
 
 
 def test_read_flo_returns_what_was_written(tmp_path):

@@ -1,0 +1,114 @@
+"""The average along the motion equals what it should be by hand, and leaves nothing behind what moves."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fastnst.errors import ConfigError
+from fastnst.flow import backward_flow
+from fastnst.smooth import CARRIED, MOVING, STEADY, STILL, MotionAverage
+
+
+def textured(height=48, width=64, seed=1):
+    """A picture with detail of 4 pixels, in every part."""
+    coarse = torch.rand(1, 3, height // 4, width // 4, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(coarse, scale_factor=4, mode="bicubic").clamp(0, 1)
+
+
+def shifted_flow(right, down, height=48, width=64):
+    """The backward flow of a picture that moves by so many pixels."""
+    return -torch.tensor([float(right), float(down)]).view(1, 2, 1, 1).expand(1, 2, height, width)
+
+
+def grainy(frames, *size):
+    return torch.rand(frames, 1, 3, *size, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("amount", [0.5, 1.0])
+def test_average_along_known_motion_is_exact(amount):
+    picture, grain, average, weight = textured(), grainy(4, 48, 64), MotionAverage(amount), amount * CARRIED
+    expected = grain[0]
+    for t in range(4):
+        smooth = average.next(picture.roll((2 * t, 4 * t), (2, 3)), grain[t], shifted_flow(4, 2) if t else None)
+        if t:
+            expected = torch.lerp(grain[t], expected.roll((2, 4), (2, 3)), weight)
+        inner = (..., slice(8 + 2 * t, -8), slice(12 + 4 * t, -8))  # away from what came in at the border
+        torch.testing.assert_close(smooth[inner], expected[inner])
+
+
+def test_average_of_what_holds_still_is_exact_whatever_the_flow_says():
+    picture, grain, average = textured(), grainy(4, 48, 64), MotionAverage(1.0)
+    expected = grain[0]
+    for t in range(4):
+        smooth = average.next(picture, grain[t], torch.randn(1, 2, 48, 64) if t else None)
+        expected = torch.lerp(grain[t], expected, STEADY)
+        torch.testing.assert_close(smooth, expected)
+
+
+@pytest.mark.parametrize("why", ["nothing", "scene", "occlusion", "outside", "size", "reset"])
+def test_painting_is_left_alone_where_nothing_of_it_was_seen_before(why):
+    average = MotionAverage(0.0 if why == "nothing" else 1.0)
+    average.next(textured(), grainy(1, 48, 64)[0], None)
+    size = (40, 56) if why == "size" else (48, 64)
+    content, painted, flow = textured(*size), grainy(1, *size)[0] / 2, torch.zeros(1, 2, *size)
+    if why == "scene":
+        flow = None
+    elif why == "occlusion":
+        content = 1 - content
+    elif why == "outside":
+        content, flow = (content + 0.1).clamp(0, 1), flow + 100
+    elif why == "reset":
+        average.reset()
+    smooth = average.next(content, painted, flow)
+    assert (smooth - painted).abs().mean() < (0.05 if why == "occlusion" else 1e-9)  # 1 - x is x somewhere
+
+
+@pytest.mark.parametrize("step", [1, 3, 8])
+def test_average_leaves_nothing_behind_a_square_that_moves(step):
+    background, square, average = textured(64, 128) / 3, textured(24, 24, seed=3) / 2 + 0.5, MotionAverage(1.0)
+    before = None
+    for t in range(10):
+        content = background.clone()
+        content[..., 20:44, 8 + step * t : 32 + step * t] = square
+        smooth = average.next(content, content, None if before is None else backward_flow(before, content))
+        before = content
+        off = 255 * (smooth - content).abs().amax(1)
+        assert off.mean() < 2
+        assert (off > 25).float().mean() < 0.002
+
+
+def test_average_follows_a_light_that_fades_within_its_threshold():
+    picture, average, lags = textured() / 2, MotionAverage(1.0), []
+    for t in range(60):
+        content = picture + t / 255
+        lags.append(255 * (average.next(content, content, torch.zeros(1, 2, 48, 64)) - content).abs().max().item())
+    assert STILL < lags[-1] < MOVING
+    assert lags[-1] == pytest.approx(lags[-15], abs=0.2)
+
+
+def test_average_goes_on_from_its_memory_to_the_bit():
+    picture, grain, flow = textured(), grainy(4, 48, 64), shifted_flow(4, 2)
+    whole, first, second = MotionAverage(0.7), MotionAverage(0.7), MotionAverage(0.7)
+    assert whole.memory() == {}
+    contents = [picture.roll((2 * t, 4 * t), (2, 3)) for t in range(4)]
+    at_once = [whole.next(contents[t], grain[t], flow if t else None) for t in range(4)]
+    in_parts = [first.next(contents[t], grain[t], flow if t else None) for t in range(2)]
+    second.recall(first.memory())
+    in_parts += [second.next(contents[t], grain[t], flow) for t in (2, 3)]
+    assert torch.equal(torch.cat(at_once), torch.cat(in_parts))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (37, 61)])
+def test_average_keeps_every_size_and_half_precision(size):
+    average, frames = MotionAverage(0.8), torch.rand(3, 1, 3, *size).half()
+    flows = [None, *(backward_flow(frames[t], frames[t + 1]) for t in range(2))]
+    for frame, flow in zip(frames, flows, strict=True):
+        smooth = average.next(frame, frame, flow)
+        assert smooth.shape == frame.shape
+        assert smooth.dtype == torch.float16
+
+
+@pytest.mark.parametrize("amount", [-0.1, 1.1])
+def test_smooth_out_of_range_fails_with_its_value(amount):
+    with pytest.raises(ConfigError, match=f"smooth={amount} must be from 0 to 1"):
+        MotionAverage(amount)
