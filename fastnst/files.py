@@ -1,16 +1,27 @@
-"""Writing files so that the target is always whole: the old one, or the new one, never half of either."""
+"""Files: what they are by their content, and writing so that the target is always whole, the old one or the new one."""
 
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 from fastnst.errors import InputError, OutputError
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+PICTURES = frozenset(  # endings of pictures, by which a folder's are found; what a file is, `kind_of` says
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl"}
+)
+Kind = Literal["picture", "animation", "video"]
+STARTS = {  # of pictures that do not move
+    b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
+    b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL",
+}  # fmt: skip
+CONTAINERS = (b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"OggS", b"FLV")  # of videos: Matroska, MPEG, Ogg, Flash
+HEIF = frozenset({b"avif", b"mif1", b"heic", b"heix", b"heim", b"heis"})  # first brands; those of sequences are others
 
 
 def check_input(path: Path, kind: str) -> None:
@@ -80,3 +91,90 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def kind_of(path: Path) -> Kind:
+    """Returns what a file is, by its content: a "picture", an "animation" (GIF, APNG, WebP that move) or a "video".
+
+    A file whose content says nothing, such as an empty one, is what its ending says; whoever opens it complains.
+    """
+    form, moves = picture_format(path)
+    if form:
+        return "animation" if moves else "picture"
+    if path.suffix.lower() not in PICTURES:
+        return "video"
+    try:
+        with open(path, "rb") as file:
+            start = file.read(12)
+    except (OSError, ValueError):
+        return "picture"
+    contained = start[4:8] == b"ftyp" or start[8:] == b"AVI " or start.startswith(CONTAINERS)
+    return "video" if contained else "picture"
+
+
+def picture_format(path: Path) -> tuple[str, bool]:
+    """Returns the format of a picture, as Pillow names it, and whether it has several frames; "" if it is none."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(32)
+            for magic, form in STARTS.items():
+                if start.startswith(magic):
+                    return form, False
+            if start.startswith(b"BM") and start[6:10] == bytes(4):
+                return "BMP", False
+            if start[4:8] == b"ftyp" and start[8:12] in HEIF:
+                return ("AVIF" if b"avif" in start[8:] else "HEIF"), False
+            if start.startswith(b"\x89PNG\r\n\x1a\n"):
+                return "PNG", png_frames(file) > 1
+            if start.startswith((b"GIF87a", b"GIF89a")):
+                return "GIF", gif_frames(file) > 1
+            if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+                return "WEBP", webp_frames(file) > 1
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        pass
+    return "", False
+
+
+def png_frames(file: BinaryIO) -> int:
+    """Returns how many frames a PNG says it has."""
+    file.seek(8)
+    while len(head := file.read(12)) == 12:
+        length, name, frames = struct.unpack(">I4sI", head)
+        if name == b"acTL":
+            return frames
+        if name == b"IDAT":
+            break
+        file.seek(length, os.SEEK_CUR)  # to the end of the checksum; four bytes of the content are read already
+    return 1
+
+
+def webp_frames(file: BinaryIO) -> int:
+    """Returns how many frames a WebP has; 2 if more."""
+    file.seek(12)
+    frames = 0
+    while frames < 2 and len(head := file.read(8)) == 8:
+        name, length = struct.unpack("<4sI", head)
+        frames += name == b"ANMF"
+        file.seek(length + length % 2, os.SEEK_CUR)
+    return frames
+
+
+def gif_frames(file: BinaryIO) -> int:
+    """Returns how many frames a GIF has; 2 if more."""
+    file.seek(10)
+    skip_colours(file, file.read(3)[:1])
+    frames = 0
+    while frames < 2 and (block := file.read(1)) in (b"!", b","):
+        if block == b",":
+            frames += 1
+            skip_colours(file, file.read(9)[8:])
+        file.seek(1, os.SEEK_CUR)  # the kind of extension, or the size of codes
+        while length := int.from_bytes(file.read(1), "big"):
+            file.seek(length, os.SEEK_CUR)
+    return frames
+
+
+def skip_colours(file: BinaryIO, flags: bytes) -> None:
+    """Moves behind a GIF's table of colours, if the flags say that there is one."""
+    if flags and flags[0] & 0x80:
+        file.seek(3 << (flags[0] & 7) + 1, os.SEEK_CUR)

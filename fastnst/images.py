@@ -8,42 +8,54 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from fastnst.errors import InputError, OutputError
-from fastnst.files import PICTURES, replaced
+from fastnst.files import check_input, picture_format, replaced
+from fastnst.profiles import Notice, in_srgb, profile_of
 
 LUMA = (0.2126, 0.7152, 0.0722)  # of R, G, B; ITU-R BT.709
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # of the content: for others Pillow may start Ghostscript
-LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")  # for others Pillow may start Ghostscript
+QUALITY = {".jpg": 95, ".jpeg": 95, ".jfif": 95, ".webp": 95, ".avif": 90}  # where that means something
+SAVED = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")  # endings that we write
 DRAWN = [Path(__file__).parent / "paintings", Path(__file__).parent.parent / "paintings"]  # wheel, repository
 MAX_PIXELS = 100_000_000  # a 110 kB PNG can unpack to 2.7 GB: larger pictures are refused before they are decoded
+STYLE_SIDE = 16  # pixels; smaller style pictures hold no strokes
+STYLE_PIXELS = 4_000_000  # of a style picture in the loss network, which takes 0.6 kB for each; see `load_style`
+TIFF_BITS, TIFF_ZERO, TIFF_SAMPLES, TIFF_SMALL, TIFF_DNG = 258, 262, 339, 254, 50706  # tags
 
 
-def load_image(path: str | Path) -> Image.Image:
-    """Returns the picture as 8-bit RGB, upright.
+def load_image(path: str | Path, background: str = "white", notice: Notice = lambda text: None) -> Image.Image:
+    """Returns the picture as 8-bit sRGB, upright.
 
-    EXIF orientation is applied; 16-bit grey is scaled, not clipped; transparency is laid on white; grey, palette and
-    CMYK pictures become RGB.
+    EXIF orientation is applied; colours are converted to sRGB where the file says what they are, see `profile_of`;
+    numbers of more than 8 bits are scaled from their type's full range; transparency is laid on `background`; grey,
+    palette and CMYK pictures become RGB. What is lost or taken on trust is told to `notice`.
+
+    Args:
+        path: the file; its content decides the format.
+        background: what transparent pictures are laid on: a colour's name, or "#rrggbb".
+        notice: is told, a sentence each; nobody by default.
 
     Raises:
         InputError: the file is missing, empty, damaged, not a picture, or has over `MAX_PIXELS` pixels.
     """
     path = Path(path)
     try:
-        if path.stat().st_size == 0:
-            raise InputError(f"cannot read picture '{path}': the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own bomb and metadata warnings: the limit above decides
-            with Image.open(path, formats=FORMATS) as image:
+            with open_picture(path) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise InputError(
                         f"cannot read picture '{path}': {image.width}x{image.height} is over the limit of "
                         f"{MAX_PIXELS // 1_000_000} million pixels; make it smaller first"
                     )
+                check_page(path, image, notice)
                 image.load()
-                return to_rgb(ImageOps.exif_transpose(image))
+                ImageOps.exif_transpose(image, in_place=True)
+                return to_rgb(image, background, notice)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -55,16 +67,100 @@ def load_image(path: str | Path) -> Image.Image:
         raise InputError(f"cannot read picture '{path}': damaged ({type(error).__name__})") from error
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Returns `image` as 8-bit RGB: 16-bit grey divided by 257, transparency laid on white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        levels = np.asarray(image).astype(np.float64)
-        scale = 257.0 if levels.max(initial=0) > 255 else 1.0
-        image = Image.fromarray(np.clip(np.rint(levels / scale), 0, 255).astype(np.uint8))
+def open_picture(path: Path) -> Image.Image:
+    """Returns the picture as Pillow has it before it is decoded.
+
+    Raises:
+        InputError: the file is missing or empty, or in a format that cannot be read here.
+        OSError, SyntaxError, ...: it is damaged; `load_image` puts that in words.
+    """
+    check_input(path, "picture")
+    form, _ = picture_format(path)
+    if form == "JPEG XL":
+        raise InputError(f"cannot read picture '{path}': it is JPEG XL; save it as PNG or JPEG first")
+    if form == "HEIF":
+        try:
+            from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            remedy = "pip install 'fastnst[heic]', or save it as JPEG first"
+            raise InputError(f"cannot read picture '{path}': it is HEIC, which needs pillow-heif: {remedy}") from error
+        register_heif_opener()
+        return Image.open(path, formats=("HEIF",))
+    return Image.open(path, formats=FORMATS)
+
+
+def check_page(path: Path, image: Image.Image, notice: Notice) -> None:
+    """Raises InputError if the first page of a TIFF is only a preview, as in a camera's raw file."""
+    if not isinstance(image, TiffImageFile):
+        return
+    tags = image.tag_v2
+    with open(path, "rb") as file:
+        canon = file.read(10)[8:] == b"CR"
+    if canon or TIFF_DNG in tags or tags.get(TIFF_SMALL, 0) & 1:
+        raise InputError(f"cannot read picture '{path}': it is a camera's raw file; save it as PNG or JPEG first")
+    if image.n_frames > 1:
+        notice(f"'{path}' has {image.n_frames} pages: the first is taken")
+        image.seek(0)
+
+
+def to_rgb(image: Image.Image, background: str = "white", notice: Notice = lambda text: None) -> Image.Image:
+    """Returns `image` as 8-bit sRGB: numbers scaled, colours converted, transparency laid on `background`."""
+    profile, alpha = profile_of(image, notice), None
+    if image.mode == "F" or image.mode.startswith("I"):
+        if image.mode == "I;16" and isinstance(clear := image.info.get("transparency"), int):
+            alpha = Image.fromarray(np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8))
+        image = to_8_bits(image, notice)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+        alpha = image.getchannel("A")
+    elif image.mode not in ("L", "RGB", "CMYK", "LAB"):
+        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    rgb = in_srgb(image if image.mode != "RGBA" else image.convert("RGB"), profile, notice)
+    if alpha is None or alpha.getextrema() == (255, 255):
+        return rgb
+    notice(f"transparent picture: laid on {background}; background= chooses another colour")
+    return Image.composite(rgb, Image.new("RGB", rgb.size, ImageColor.getrgb(background)[:3]), alpha)
+
+
+def to_8_bits(image: Image.Image, notice: Notice) -> Image.Image:
+    """Returns a grey picture of 16 or 32 bits in 8, white being the largest number of its type; of floats, 1."""
+    levels = np.asarray(image).astype(np.float64)
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    bits, signed = tags.get(TIFF_BITS, (16,))[0], tags.get(TIFF_SAMPLES, (1,))[0] == 2
+    if image.mode == "F":
+        white = 1.0
+        if not np.isfinite(levels).all() or levels.max(initial=0) > 1 or levels.min(initial=0) < 0:
+            lowest, highest = np.nanmin(levels), np.nanmax(levels)
+            notice(f"a picture of numbers from {lowest:.4g} to {highest:.4g}: 0 and less is black, 1 and more is white")
+        levels = np.nan_to_num(levels, nan=0.0, posinf=1.0, neginf=0.0)
+    elif bits == 32 and not signed:
+        white, levels = 2.0**32 - 1, levels % 2**32  # Pillow reads them as if they had a sign
+    else:
+        white = 2.0 ** (bits - signed) - 1
+    levels = np.clip(levels / white, 0, 1)
+    if tags.get(TIFF_ZERO, 1) == 0:  # zero is white
+        levels = 1 - levels
+    return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
+
+
+def load_style(path: str | Path, size: int, notice: Notice = lambda text: None) -> Image.Image:
+    """Returns a style picture as 8-bit sRGB, scaled so that its shorter side has `size` pixels.
+
+    Raises:
+        InputError: it cannot be read; or a side is shorter than `STYLE_SIDE`; or it is so long that it would have over
+            `STYLE_PIXELS` pixels, and over two squares of `size`.
+    """
+    image = load_image(path, notice=notice)
+    shorter, longer = sorted(image.size)
+    about = f"style picture '{path}' is {image.width}x{image.height}"
+    if shorter < STYLE_SIDE:
+        raise InputError(f"{about}: {STYLE_SIDE} pixels is the least for a side, less holds no brush strokes")
+    pixels = round(size * size * longer / shorter)
+    if pixels > max(STYLE_PIXELS, 2 * size * size):
+        raise InputError(
+            f"{about}: at size {size} it would have {pixels / 1e6:.0f} million pixels; cut out a part of it"
+        )
+    return with_shorter_side(image, size)
 
 
 def with_shorter_side(image: Image.Image, size: int) -> Image.Image:
@@ -142,10 +238,14 @@ def save_image(array: np.ndarray, path: str | Path) -> None:
         OutputError: the ending names no picture format, the folder is missing, or the disk is full.
     """
     path = Path(path)
-    if path.suffix.lower() not in PICTURES:
-        raise OutputError(
-            f"cannot write picture '{path}': no format '{path.suffix}'; use {', '.join(sorted(PICTURES))}"
-        )
+    ending = path.suffix.lower()
+    if ending not in SAVED:
+        raise OutputError(f"cannot write picture '{path}': no format '{path.suffix}'; use {', '.join(SAVED)}")
+    picture = Image.fromarray(array)
+    if ending == ".gif":
+        picture = picture.quantize(256)
     with replaced(path) as part:
-        options = {"quality": 95} if path.suffix.lower() in LOSSY else {}
-        Image.fromarray(array).save(part, **options)  # pyright: ignore[reportArgumentType]
+        try:
+            picture.save(part, **({"quality": QUALITY[ending]} if ending in QUALITY else {}))
+        except ValueError as error:  # too large for the format
+            raise OutputError(f"cannot write picture '{path}': {error}") from error

@@ -12,7 +12,8 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from fastnst.errors import InputError
-from fastnst.files import check_input
+from fastnst.files import check_input, kind_of, picture_format
+from fastnst.video.animation import WebPStream
 
 READABLE = frozenset(  # the endings that count as a video in a folder; a file that is named may end in anything
     [
@@ -49,7 +50,11 @@ def open_input(path: Path) -> InputContainer:
         InputError: it is missing, empty, or in no format that we read.
     """
     check_input(path, "video")
+    if kind_of(path) == "picture":
+        raise InputError(f"cannot read video '{path}': it is a picture")
     try:
+        if picture_format(path)[0] == "WEBP":
+            return av.open(WebPStream(path, MAX_PIXELS), "r", format="mov", options=OPTIONS)
         # "file:" keeps names like "concat:a" and "-a.mp4" from meaning something
         return av.open(f"file:{path}", "r", options=OPTIONS)
     except (av.FFmpegError, ValueError, UnicodeError) as error:
