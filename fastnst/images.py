@@ -18,7 +18,7 @@ from fastnst.profiles import Notice, in_srgb, profile_of
 
 LUMA = (0.2126, 0.7152, 0.0722)  # of R, G, B; ITU-R BT.709
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")  # for others Pillow may start Ghostscript
-QUALITY = {".jpg": 95, ".jpeg": 95, ".jfif": 95, ".webp": 95, ".avif": 90}  # where that means something
+QUALITY = {".jpg": 95, ".jpeg": 95, ".jfif": 95, ".webp": 95, ".avif": 90}
 SAVED = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")  # endings that we write
 DRAWN = [Path(__file__).parent / "paintings", Path(__file__).parent.parent / "paintings"]  # wheel, repository
 MAX_PIXELS = 100_000_000  # a 110 kB PNG can unpack to 2.7 GB: larger pictures are refused before they are decoded
@@ -246,6 +246,6 @@ def save_image(array: np.ndarray, path: str | Path) -> None:
         picture = picture.quantize(256)
     with replaced(path) as part:
         try:
-            picture.save(part, **({"quality": QUALITY[ending]} if ending in QUALITY else {}))
+            picture.save(part, quality=QUALITY.get(ending, 95))  # the others take no notice of it
         except ValueError as error:  # too large for the format
             raise OutputError(f"cannot write picture '{path}': {error}") from error

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -99,7 +100,8 @@ def applied(image: Image.Image, transform: ImageCmsTransform) -> Image.Image:
 
 def colours_of(profile: bytes) -> str:
     """Returns the kind of colours that a profile is for: "RGB", "CMYK", "GRAY" or "Lab"."""
-    return ImageCmsProfile(BytesIO(profile)).profile.xcolor_space.strip()
+    opened: Any = ImageCmsProfile(BytesIO(profile)).profile
+    return opened.xcolor_space.strip()
 
 
 @lru_cache(maxsize=8)

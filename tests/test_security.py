@@ -38,7 +38,7 @@ from fastnst.video.opening import main_video_stream, open_input
 from fastnst.video.reader import VideoReader
 
 ROOT = Path(__file__).parent.parent
-SOURCES = [*ROOT.glob("*.py"), *(ROOT / "fastnst").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+SOURCES = [*ROOT.glob("*.py"), *(ROOT / "fastnst").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
 MIB = 2**20
 
 

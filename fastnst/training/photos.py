@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.files import PICTURES
-from fastnst.images import FORMATS, MAX_PIXELS, load_image, to_tensor
+from fastnst.images import MAX_PIXELS, load_image, open_picture, to_tensor
 from fastnst.training.pairs import NextFrame
 
 SMALLEST = 32  # photos with a shorter side say nothing about content
@@ -249,12 +249,14 @@ def unusable(path: Path) -> str:
     try:
         if path.stat().st_size == 0:
             return "empty file"
-        with Image.open(path, formats=FORMATS) as image:
+        with open_picture(path) as image:
             width, height = image.size
             ending = ENDINGS.get(image.format or "", b"")
         with open(path, "rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))
             whole = ending in file.read()
+    except InputError as error:
+        return str(error).partition("': ")[2]
     except Image.DecompressionBombError:
         return f"over {MAX_PIXELS // 1_000_000} million pixels"
     except Exception as error:  # Pillow's parsers raise errors of many kinds on damaged files
