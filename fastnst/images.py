@@ -143,26 +143,6 @@ def to_8_bits(image: Image.Image, notice: Notice) -> Image.Image:
     return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
 
 
-def load_style(path: str | Path, size: int, notice: Notice = lambda text: None) -> Image.Image:
-    """Returns a style picture as 8-bit sRGB, scaled so that its shorter side has `size` pixels.
-
-    Raises:
-        InputError: it cannot be read; or a side is shorter than `STYLE_SIDE`; or it is so long that it would have over
-            `STYLE_PIXELS` pixels, and over two squares of `size`.
-    """
-    image = load_image(path, notice=notice)
-    shorter, longer = sorted(image.size)
-    about = f"style picture '{path}' is {image.width}x{image.height}"
-    if shorter < STYLE_SIDE:
-        raise InputError(f"{about}: {STYLE_SIDE} pixels is the least for a side, less holds no brush strokes")
-    pixels = round(size * size * longer / shorter)
-    if pixels > max(STYLE_PIXELS, 2 * size * size):
-        raise InputError(
-            f"{about}: at size {size} it would have {pixels / 1e6:.0f} million pixels; cut out a part of it"
-        )
-    return with_shorter_side(image, size)
-
-
 def with_shorter_side(image: Image.Image, size: int) -> Image.Image:
     """Returns the picture scaled so that its shorter side has `size` pixels.
 
@@ -182,18 +162,28 @@ def paintings() -> dict[str, Path]:
     return {path.stem: path for folder in DRAWN for path in folder.glob("*.png")}
 
 
-def load_style(name: str | Path, size: int) -> np.ndarray:
+def load_style(name: str | Path, size: int, notice: Notice = lambda text: None) -> np.ndarray:
     """Returns a style picture, (height, width, 3) uint8, its shorter side of `size` pixels.
 
     Args:
         name: of a drawn picture that ships, or the path of a file; "./wave" is a file for sure.
         size: pixels. A larger picture has broader strokes.
+        notice: see `load_image`.
 
     Raises:
-        InputError: there is no such picture, or it cannot be read.
+        InputError: there is no such picture, or it cannot be read; or a side is shorter than `STYLE_SIDE`; or it is so
+            long that it would have over `STYLE_PIXELS` pixels, and over two squares of `size`.
     """
     path = paintings().get(str(name), Path(name).expanduser())
-    return np.array(with_shorter_side(load_image(path), size))
+    image = load_image(path, notice=notice)
+    shorter, longer = sorted(image.size)
+    about = f"style picture '{path}' is {image.width}x{image.height}"
+    if shorter < STYLE_SIDE:
+        raise InputError(f"{about}: {STYLE_SIDE} pixels is the least for a side, less holds no brush strokes")
+    pixels = round(size * size * longer / shorter)
+    if pixels > max(STYLE_PIXELS, 2 * size * size):
+        raise InputError(f"{about}: at size {size} it has {pixels / 1e6:.0f} million pixels, too many; cut out a part")
+    return np.array(with_shorter_side(image, size))
 
 
 def to_float(pixels: UInt8[Tensor, "*batch channels height width"]) -> Float[Tensor, "*batch channels height width"]:

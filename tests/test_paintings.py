@@ -84,7 +84,7 @@ def test_wave_is_blue_and_paper():
 
 def test_name_of_a_picture_wins_over_a_file_and_a_path_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cv2.imwrite("black.png", np.zeros((8, 8, 3), np.uint8))
+    cv2.imwrite("black.png", np.zeros((16, 16, 3), np.uint8))
     (tmp_path / "black.png").rename("wave")
     assert load_style("wave", 16).any()
     assert not load_style("./wave", 16).any()

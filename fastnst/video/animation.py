@@ -169,12 +169,12 @@ class AnimationWriter:
 
     def write(self, frames: Frames, memory: Mapping[str, Any] | None = None) -> None:
         """Writes frames; `memory` is not used, as no later run goes on from an animation."""
-        for pixels, pts, lasts in zip(frames.pixels, frames.pts, frames.durations, strict=True):
+        timed = zip(frames.pixels, frames.pts, frames.durations, frames.repeats, strict=True)
+        for pixels, pts, lasts, repeats in timed:
             picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
             if self._starts_at is None:
                 self._starts_at = pts
-            step = self._reader.step or lasts
-            for end in range(pts + step, pts + lasts + 1, step):
+            for end in range(pts + lasts, pts + lasts * repeats + 1, lasts):
                 self._show(picture, round((end - self._starts_at) * self._reader.time_base * self._ticks))
 
     def _show(self, picture: Image.Image, until: int) -> None:
