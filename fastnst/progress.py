@@ -10,23 +10,42 @@ from tqdm import tqdm
 EVERY = 5.0  # seconds between plain lines
 
 
-class ProgressBar:
-    """Shows how many frames are done, on stderr; call it with the count and, if known, the total."""
+class Progress:
+    """Shows on stderr how much is done; call it with the count and, if known, the total.
 
-    def __init__(self) -> None:
-        self._bar: tqdm | None = None
+    Args:
+        unit: what is counted: "frame", "step".
+        first: how many were done before, as in a run that is resumed.
+    """
+
+    def __init__(self, unit: str, first: int = 0) -> None:
+        self._unit, self._first, self._bar = unit, first, None
         self._started = self._said = monotonic()
 
-    def __call__(self, done: int, total: int | None) -> None:
-        """Shows `done` of `total` frames."""
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __call__(self, done: int, total: int | None, note: str = "") -> None:
+        """Shows that `done` of `total` are done, and behind that a note."""
         if sys.stderr.isatty():
-            self._bar = self._bar or tqdm(total=total, unit="frame", dynamic_ncols=True, leave=False)
+            self._bar = self._bar or tqdm(
+                total=total, initial=self._first, unit=self._unit, dynamic_ncols=True, leave=False
+            )
+            self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
         elif monotonic() - self._said >= EVERY:
             self._said = monotonic()
-            rate = done / (self._said - self._started)
-            of_all = f" of {total}, {max(0, total - done) / rate:.0f} s left" if total else ""
-            print(f"{done} frames{of_all}, {rate:.1f} fps", file=sys.stderr, flush=True)
+            print(self._line(done, total, note), file=sys.stderr, flush=True)
+
+    def _line(self, done: int, total: int | None, note: str) -> str:
+        """Returns what is shown where there is no terminal."""
+        rate = (done - self._first) / max(self._said - self._started, 1e-9)
+        left = f" of {total}, {max(0, total - done) / rate:.0f} s left" if total and rate else ""
+        speed = f"{rate:.1f} {self._unit}s/s" if rate >= 1 else f"{1 / rate:.1f} s/{self._unit}" if rate else ""
+        return ", ".join(filter(None, [f"{done} {self._unit}s{left}", speed, note]))
 
     def close(self) -> None:
         """Removes the bar."""

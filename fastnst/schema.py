@@ -31,7 +31,6 @@ class Option:
         above: numbers must be larger than this.
         ordered: the numbers of a list must not fall.
         check: raises ConfigError, with the option's name, for a value that is wrong in another way.
-        path: a file name, or several: any name works on the command line, also one that Hydra's grammar refuses.
         may_change: a run that resumes an earlier one may have another value, as the result stays the same.
         example: a value for the message that the option is missing; an option with an example must be given.
     """
@@ -42,7 +41,7 @@ class Option:
     above: float | None = None
     ordered: bool = False
     check: Callable[[Any], object] | None = None
-    path: bool = False
+    path: bool = False  # goes: what `Entry.is_text` says is enough
     may_change: bool = False
     example: str = ""
 
@@ -71,6 +70,11 @@ class Entry(NamedTuple):
     hint: Any
     default: Any
     option: Option
+
+    @property
+    def is_text(self) -> bool:
+        """Whether text is taken as it was typed, such as a file name: Hydra's grammar would refuse some."""
+        return str in (self.hint, *get_args(self.hint))
 
     @property
     def allowed(self) -> str:

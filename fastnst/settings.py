@@ -9,14 +9,22 @@ group(XSettings)`; if there is a folder `conf/x/`, its files are the choices of 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from fastnst.errors import ConfigError
-from fastnst.schema import Settings, group, option
+from fastnst.schema import Settings, option
 
-__all__ = ["InferSettings", "LookSettings", "MachineSettings", "VideoSettings", "group", "option"]
+if TYPE_CHECKING:
+    from fastnst.video.reader import VideoReader
+
+
+def is_device(name: str) -> None:
+    """Raises ConfigError if `device` is no device that the nets run on."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
+        raise ConfigError(f"device={name} is no device; use auto, cpu, cuda or cuda:1")
 
 
 def is_colour(name: str) -> None:
@@ -26,18 +34,25 @@ def is_colour(name: str) -> None:
     colour_named(name)
 
 
-def is_rate(fps: str | float | Fraction) -> None:
+def is_rate(fps: str) -> None:
     """Raises ConfigError if `fps` is no frame rate."""
     from fastnst.video.reader import rate_named
 
     rate_named(fps)
 
 
+def is_file(video: str | tuple[str, ...]) -> None:
+    """Raises ConfigError if `video` is a pipe, a camera's number or an address, and no file of that name."""
+    if isinstance(video, str) and re.fullmatch(r"-|\d+|\w+://.*", video) and not Path(video).exists():
+        remedy = f"for a pipe, a camera or an address: python -m fastnst.live video={video} ckpt=picasso"
+        raise ConfigError(f"video={video} is no file; {remedy}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class MachineSettings(Settings):
     """Where the net runs."""
 
-    device: str = option("auto", "auto: a GPU if there is one; or cpu, cuda, cuda:1", may_change=True)
+    device: str = option("auto", "auto: a GPU if there is one; or cpu, cuda, cuda:1", may_change=True, check=is_device)
     threads: int | None = option(
         None, "CPU threads of the net; fewer leave the machine to others; null: all cores",
         low=1, high=1024, may_change=True,
@@ -99,6 +114,12 @@ class VideoSettings(LookSettings):
         "copy", "sound: copy, bit for bit where the container can hold it; aac, encoded again; none", may_change=True
     )
 
+    def open(self, path: str | Path) -> VideoReader:
+        """Returns a reader of the video file that reads it as these settings say."""
+        from fastnst.video.reader import VideoReader
+
+        return VideoReader(path, self.batch or 1, self.max_side, self.strict, self.background, self.fps)
+
 
 @dataclass(frozen=True, kw_only=True)
 class InferSettings(VideoSettings, MachineSettings):
@@ -106,15 +127,15 @@ class InferSettings(VideoSettings, MachineSettings):
 
     video: str | tuple[str, ...] = option(
         None, "what to stylize: a video or a picture; many: [a.mp4,b.mp4], a folder, or a glob like 'clips/*.mp4'",
-        path=True, may_change=True, example="in.mp4",
+        may_change=True, example="in.mp4", check=is_file,
     )  # fmt: skip
     ckpt: str = option(
         None, "the trained net: a file, or the name of one that ships (picasso)",
-        path=True, may_change=True, example="checkpoints/picasso.ckpt",
+        may_change=True, example="checkpoints/picasso.ckpt",
     )  # fmt: skip
     out: str | None = option(
         None, "where to: .mp4, .mov, .mkv or .webm, or a folder; null: <name>_<style>.mp4 beside the input",
-        path=True, may_change=True,
+        may_change=True,
     )  # fmt: skip
     max_pixels_per_pass: int | None = option(
         None, "larger frames are stylized in tiles, to the same result; null: 2 million, or by the memory of the GPU",
@@ -123,8 +144,3 @@ class InferSettings(VideoSettings, MachineSettings):
     report: Literal["text", "json"] = option(
         "text", "what is printed at the end; json, for programs: one line on standard output", may_change=True
     )
-
-    def check(self) -> None:
-        """Raises ConfigError for an empty list of videos."""
-        if self.video == "[]":
-            raise ConfigError("video=[] is an empty list; name at least one file")

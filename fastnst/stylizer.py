@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
 from fastnst.checkpoint import load_checkpoint
 from fastnst.dials import Smooth, dialled
-from fastnst.errors import ConfigError, EnvironmentFault
+from fastnst.errors import EnvironmentFault
 from fastnst.files import check_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
+from fastnst.settings import LookSettings, VideoSettings, is_device
 from fastnst.shots import ShotNorm
 from fastnst.tiles import Tiled
-from fastnst.video.reader import VideoReader, scaled_size
+from fastnst.video.reader import Frames, VideoReader, scaled_size
 from fastnst.video.writer import VideoWriter
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,6 @@ BYTES = 2000  # of a GPU per pixel of a pass, for the larger net in half precisi
 HELD = 100  # bytes per pixel of a frame that is stylized in tiles, for the larger net in full precision
 SMALLER = 4  # by which the tiles shrink where memory runs out
 NORMS = ("shot", "frame")  # where the statistics of instance norm come from, for video
-Progress = Callable[[int, "int | None"], None]  # frames done, frames in all if known
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Summary:
 
     Attributes:
         path: where the result is.
-        frames: how many were stylized; 1 for a picture.
+        frames: of the result; 1 for a picture.
         width, height: of the result, pixels.
         seconds: wall time from opening the input to the checked result.
-        fps: frames per second, end to end.
-        net_fps: frames per second of the net alone.
+        fps: frames stylized per second, end to end.
+        net_fps: frames stylized per second of the net alone.
         damage: what could not be read, a sentence each; empty for sound input.
     """
 
@@ -62,34 +62,78 @@ class Summary:
     damage: list[str] = field(default_factory=list)
 
 
+class StyledStream(nn.Module):
+    """A net that stylizes the frames of one stream in their order; `stream_of` makes one.
+
+    All that is remembered of earlier frames is in here, and leaves and comes back by `memory` and `recall`.
+
+    Args:
+        net: the net, in tiles where frames are large.
+        look: how it stylizes.
+
+    Attributes:
+        look: the dials in it, strength, color and scale, may be changed between two frames.
+        remembers: whether a frame depends on earlier ones.
+    """
+
+    def __init__(self, net: Tiled, look: LookSettings) -> None:
+        super().__init__()
+        self.look = look
+        self.norm = ShotNorm(net) if look.norm == "shot" else None
+        self.smooth = Smooth(self.norm or net, look.smooth) if look.smooth else None
+        self.net = self.smooth or self.norm or net
+        self._parts = {name: part for name, part in (("norm", self.norm), ("smooth", self.smooth)) if part is not None}
+        self.remembers = bool(self._parts)
+
+    def forward(self, content: Float[Tensor, "time 3 height width"]) -> Float[Tensor, "time 3 height width"]:
+        """Returns the frames stylized; they follow those of the call before."""
+        return dialled(self.net, self.look.strength, self.look.color, self.look.scale)(content)
+
+    def reset(self) -> None:
+        """Forgets all earlier frames."""
+        for part in self._parts.values():
+            part.reset()
+
+    def memory(self) -> dict[str, Tensor]:
+        """Returns what is remembered, by name, for `recall`; nothing before the first frame."""
+        return {f"{name}.{key}": each for name, part in self._parts.items() for key, each in part.memory().items()}
+
+    def recall(self, memory: Mapping[str, Tensor]) -> None:
+        """Continues from what `memory` returned; what was remembered until now is forgotten."""
+        self.reset()
+        for name, part in self._parts.items():
+            own = f"{name}."
+            part.recall({key.removeprefix(own): each for key, each in memory.items() if key.startswith(own)})
+
+
+def stream_of(net: nn.Module, look: LookSettings, max_pixels: int = PIXELS) -> StyledStream:
+    """Returns what stylizes a stream of frames: the net, in tiles, the norm of the shot, the average, the dials.
+
+    Args:
+        net: maps (B, 3, H, W) in [0, 1] to the same shape and range; in tiles already, or not.
+        look: how it stylizes.
+        max_pixels: frames with more pixels are stylized in tiles, to the same result (`Tiled`).
+    """
+    return StyledStream(net if isinstance(net, Tiled) else Tiled(net, max_pixels), look)
+
+
 class Stylizer:
-    """Paints pictures and videos with a trained net.
+    """Stylizes pictures and videos with a trained net.
 
     Args:
         net: maps (B, 3, H, W) in [0, 1] to the same shape and range; it is moved and, on a GPU, cast.
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
         style: the name that default outputs carry.
-        strength: see `dialled`, as `color` and `scale`.
-        color: whose colours.
-        scale: of the frame that the net sees.
         max_pixels_per_pass: frames with more pixels are stylized in tiles, to the same result (`Tiled`); None chooses
             by the device and its memory.
 
     Raises:
-        ConfigError: `device` names no device, or a dial is out of range.
+        ConfigError: `device` names no device.
         EnvironmentFault: this machine has no such device.
     """
 
     def __init__(
-        self,
-        net: nn.Module,
-        device: str = "auto",
-        style: str = "stylized",
-        *,
-        strength: float = 1.0,
-        color: str = "style",
-        scale: float = 1.0,
-        max_pixels_per_pass: int | None = None,
+        self, net: nn.Module, device: str = "auto", style: str = "stylized", max_pixels_per_pass: int | None = None
     ) -> None:
         self.device, self.style = find_device(device), style
         net = net.eval().requires_grad_(False).to(self.device)
@@ -98,27 +142,29 @@ class Stylizer:
             net = in_half_precision(net)
             self._dtype, self._layout = torch.float16, torch.channels_last
         self.net = Tiled(net, max_pixels_per_pass or pixels_per_pass(self.device))
-        self._dials: dict[str, Any] = {"strength": strength, "color": color, "scale": scale}
-        dialled(self.net, **self._dials)  # out of range: now, not at the first frame
 
     @classmethod
-    def load(cls, name: str | Path, device: str = "auto", **dials: Any) -> Stylizer:
+    def load(cls, name: str | Path, device: str = "auto", max_pixels_per_pass: int | None = None) -> Stylizer:
         """Returns the stylizer of a checkpoint: a file, or the name of one that ships, `Stylizer.load("picasso")`.
 
         Args:
             name: the checkpoint.
-            device: see the class, as `dials`.
-            dials: strength, color, scale, max_pixels_per_pass.
+            device: see the class, as `max_pixels_per_pass`.
+            max_pixels_per_pass: from how large a frame it is stylized in tiles.
 
         Raises:
             InputError: there is no such checkpoint, or it is damaged.
         """
         checkpoint = load_checkpoint(name)
-        return cls(checkpoint.net, device, checkpoint.style, **dials)
+        return cls(checkpoint.net, device, checkpoint.style, max_pixels_per_pass)
+
+    def stream(self, look: LookSettings) -> StyledStream:
+        """Returns what stylizes one stream of frames, for `frames`; it has seen none yet."""
+        return stream_of(self.net, look)
 
     @torch.inference_mode()
     def frames(
-        self, pixels: UInt8[Tensor, "time 3 height width"], net: nn.Module | None = None
+        self, pixels: UInt8[Tensor, "time 3 height width"], stream: StyledStream | None = None
     ) -> UInt8[Tensor, "time 3 height width"]:
         """Returns the frames stylized, 0-255 RGB, on the device of `pixels`.
 
@@ -127,32 +173,35 @@ class Stylizer:
 
         Args:
             pixels: the frames.
-            net: what stylizes them instead of the plain net: a `ShotNorm` around it, which remembers the shot.
+            stream: the stream that they continue, from `self.stream`. None: each frame is a picture of its own.
 
         Raises:
             EnvironmentFault: a single frame of this size does not fit the memory, in small tiles either.
         """
-        net = self.net if net is None else net
-        parts = parts_that_remember(net)
-        remembered = [dict(part.__dict__) for part in parts]
+        stream = stream or self.stream(LookSettings(norm="frame"))
+        stylized = self._stylized(pixels, stream)
+        if stylized is None and len(pixels) > 1:
+            return torch.cat([self.frames(frame, stream) for frame in pixels.split(1)])
+        if stylized is None:
+            height, width = pixels.shape[-2:]
+            self.net.max_pixels = min(self.net.max_pixels, height * width) // SMALLER
+            log.warning("out of memory on %s; going on in tiles of %d pixels", self.device, self.net.max_pixels)
+            stylized = self._stylized(pixels, stream)
+            if stylized is None:
+                raise EnvironmentFault(self._lacking(width, height))
+        return stylized
+
+    def _stylized(self, pixels: UInt8[Tensor, "time 3 height width"], stream: StyledStream) -> Tensor | None:
+        """Returns the frames stylized; None where the memory does not hold them: the stream has then not seen them."""
+        before = stream.memory()
         try:
-            return self._stylized(pixels, net)
+            content = to_float(pixels.to(self.device)).to(self._dtype, memory_format=self._layout)
+            return to_uint8(stream(content)).to(pixels.device)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if "memory" not in str(error):
                 raise
-        for part, before in zip(parts, remembered, strict=True):  # what they have seen of these frames comes again
-            part.__dict__.update(before)
-        if len(pixels) > 1:
-            return torch.cat([self.frames(frame, net) for frame in pixels.split(1)])
-        height, width = pixels.shape[-2:]
-        self.net.max_pixels = min(self.net.max_pixels, height * width) // SMALLER
-        log.warning("out of memory on %s; going on in tiles of %d pixels", self.device, self.net.max_pixels)
-        try:
-            return self._stylized(pixels, net)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if "memory" not in str(error):
-                raise
-        raise EnvironmentFault(self._lacking(width, height))
+        stream.recall(before)
+        return None
 
     def _lacking(self, width: int, height: int) -> str:
         """Returns how much memory a frame takes in tiles as small as they are now, and what would help."""
@@ -162,149 +211,128 @@ class Stylizer:
         remedy = f"max_pixels_per_pass={tile // SMALLER} or max_side={max(width, height) // 2}"
         return f"not enough memory on {self.device}: {frame}; try {remedy}"
 
-    def _stylized(self, pixels: UInt8[Tensor, "time 3 height width"], net: nn.Module) -> Tensor:
-        content = to_float(pixels.to(self.device)).to(self._dtype, memory_format=self._layout)
-        return to_uint8(dialled(net, **self._dials)(content)).to(pixels.device)
-
-    def image(self, array: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
-        """Returns an RGB picture, 0-255, stylized."""
+    def image(
+        self, array: UInt8[np.ndarray, "height width 3"], look: LookSettings | None = None
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """Returns an RGB picture, 0-255, stylized; of the `look` only the dials matter: strength, color, scale."""
         pixels = torch.from_numpy(np.require(array, requirements=["C", "W"])).permute(2, 0, 1)[None]  # (1, 3, H, W)
-        return self.frames(pixels)[0].permute(1, 2, 0).contiguous().numpy()
+        stream = self.stream(replace(look or LookSettings(), norm="frame", smooth=0.0))
+        return self.frames(pixels, stream)[0].permute(1, 2, 0).contiguous().numpy()
 
     def video(
         self,
-        path: str | Path,
+        source: str | Path | VideoReader,
         out: str | Path,
-        *,
-        overwrite: bool = False,
-        strict: bool = False,
-        batch: int | None = None,
-        max_side: int | None = None,
-        norm: str = "shot",
-        smooth: float = 0.0,
-        codec: str = "auto",
-        crf: int = 18,
-        preset: str | int | None = None,
-        audio: str = "copy",
-        background: str = "white",
-        fps: str | float | None = None,
-        resume: bool = False,
-        progress: Progress = lambda done, total: None,
+        settings: VideoSettings | None = None,
+        progress: Callable[[int, int | None], None] = lambda done, total: None,
     ) -> Summary:
         """Stylizes a video file; timing, sound and what surrounds the pictures are kept.
 
+        A frame that a constant frame rate shows again is not stylized again. With `resume`, the result is that of a run
+        that was not interrupted: frames of the earlier part are kept up to a keyframe, and so is what the stream
+        remembered of them.
+
         Args:
-            path: the input.
+            source: the input: a file, or a reader that `settings.open` returned; it is closed at the end.
             out: the output, see `VideoWriter`.
-            overwrite: replace an existing output.
-            strict: refuse damaged input instead of stylizing what can be read.
-            batch: frames per pass of the net; None chooses by device.
-            max_side: make larger frames smaller first, pixels of the longer side; None keeps the size.
-            norm: where instance norm takes its statistics from: the "shot" so far (`ShotNorm`), or each "frame".
-            smooth: weight of earlier frames where the input holds still, see `Smooth`; 0 is off.
-            codec: see `VideoWriter`, as `crf` and `preset`; "auto" may be the GPU's where the net runs on one.
-            crf: quality, lower is better.
-            preset: the encoder's trade of speed for size.
-            audio: what becomes of sound: "copy", "aac" or "none", see `VideoWriter`.
-            background: what transparent video is laid on, see `VideoReader`.
-            fps: a constant frame rate, see `VideoReader`; a frame that is shown again is not stylized again, and one
-                that is not shown is not stylized. None keeps each frame's own time.
-            resume: go on from the part that an earlier run with the same input and settings left, if there is one, to
-                the result of a run that was not interrupted. Its frames are kept up to a keyframe, and so is what
-                `norm="shot"` and `smooth` remembered of them.
-            progress: called after each batch.
+            settings: what may be chosen; None: the defaults.
+            progress: is told after each batch how many frames are done, and how many there are, or None.
 
         Raises:
             InputError, OutputError, EnvironmentFault, ConfigError: see `VideoReader` and `VideoWriter`.
         """
-        if norm not in NORMS:
-            raise ConfigError(f"norm={norm} should be one of {', '.join(NORMS)}")
-        started, net_seconds, done, painted = perf_counter(), 0.0, 0, 0
-        net = ShotNorm(self.net) if norm == "shot" else self.net
-        net = Smooth(net, smooth) if smooth else net
-        batch = batch or BATCH.get(self.device.type, 1)
-        remembering = parts_that_remember(net)
-        settings = {"max_side": max_side, "norm": norm, "smooth": smooth, "background": background}
-        settings |= {"crf": crf, "preset": preset, "fps": None if fps is None else str(fps)}
-        made_of: dict[str, Any] = {**identity(Path(path)), "net": fingerprint(self.net), **self._dials, **settings}
-        with (
-            VideoReader(path, batch, max_side, strict, background, fps) as reader,
-            VideoWriter(
-                out,
-                reader,
-                overwrite=overwrite,
-                codec=codec,
-                gpu=self.device.type == "cuda",
-                crf=crf,
-                preset=preset,
-                audio=audio,
-                made_of=made_of,
-                resume=resume,
-            ) as writer,
-        ):
-            known = writer.seen if remembering else writer.kept  # frames that need not be painted again
-            for part in remembering:
-                part.recall(memory_for(part, writer.memory, self.device))
+        settings, started = settings or VideoSettings(), perf_counter()
+        stream = self.stream(settings)
+        opened = source if isinstance(source, VideoReader) else settings.open(source)
+        with opened as reader, self._writer(out, reader, settings) as writer:
+            reader.batch = settings.batch or BATCH.get(self.device.type, 1)
+            stream.recall({name: torch.from_numpy(each).to(self.device) for name, each in writer.memory.items()})
+            work = Work(self, stream, done_before=writer.seen if stream.remembers else writer.kept)
             for frames in reader:
-                ends = list(accumulate(frames.repeats, initial=done))[1:]
-                done = ends[-1]
-                skipped = sum(end <= known for end in ends)
-                if skipped < len(ends):
-                    begun = perf_counter()
-                    for part in remembering if frames.new_size and not skipped else ():
-                        part.reset()
-                    stylized = self.frames(frames.pixels[skipped:], net)
-                    net_seconds += perf_counter() - begun
-                    painted += len(stylized)
-                    before = [frames.pixels[:skipped]] if skipped else []
-                    frames = replace(frames, pixels=torch.cat([*before, stylized]) if before else stylized)
-                    del before, stylized  # one of 8K is 0.1 GB
-                writer.write(frames, memory_of(remembering))
-                del frames
-                progress(done, reader.frame_count)
-        seconds = perf_counter() - started
-        return summary(out, done, writer.width, writer.height, seconds, net_seconds, reader.damage, painted)
+                writer.write(work.stylized(frames), stream.memory())
+                del frames  # one of 8K is 0.1 GB
+                progress(work.done, reader.frame_count)
+        return work.summary(out, writer.width, writer.height, perf_counter() - started, reader.damage)
 
-    def picture(
-        self, path: str | Path, out: str | Path, *, overwrite: bool = False, max_side: int | None = None
-    ) -> Summary:
-        """Stylizes a picture to the file `out`.
+    def _writer(self, out: str | Path, reader: VideoReader, settings: VideoSettings) -> VideoWriter:
+        """Returns the writer of a stylized video; two runs with the same `made_of` stylize every frame alike."""
+        made_of = {**identity(reader.path), "net": fingerprint(self.net), **settings.flat(compared=True)}
+        return VideoWriter(
+            out,
+            reader,
+            overwrite=settings.overwrite,
+            codec=settings.codec,
+            gpu=self.device.type == "cuda",
+            crf=settings.crf,
+            preset=settings.preset,
+            audio=settings.audio,
+            made_of=made_of,
+            resume=settings.resume,
+        )
+
+    def picture(self, source: str | Path, out: str | Path, settings: VideoSettings | None = None) -> Summary:
+        """Stylizes a picture to the file `out`; `overwrite`, `max_side` and the dials are what matters for it.
 
         Raises:
             InputError: the picture cannot be read.
             OutputError: the output exists already, or cannot be written.
         """
-        started = perf_counter()
-        check_target(Path(out), Path(path), overwrite)
-        picture = load_image(path)
-        width, height = scaled_size(*picture.size, max_side)
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+        settings, started = settings or VideoSettings(), perf_counter()
+        check_target(Path(out), Path(source), settings.overwrite)
+        picture = load_image(source)
+        size = scaled_size(*picture.size, settings.max_side)
+        if picture.size != size:
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
         begun = perf_counter()
-        stylized = self.image(np.array(picture))
+        stylized = self.image(np.array(picture), settings)
         net_seconds = perf_counter() - begun
         save_image(stylized, out)
-        return summary(out, 1, width, height, perf_counter() - started, net_seconds, [])
+        return summary(out, 1, *size, perf_counter() - started, net_seconds)
 
 
-def parts_that_remember(net: nn.Module) -> list[ShotNorm | Smooth]:
-    """Returns the parts of a net that remember earlier frames."""
-    return [part for part in net.modules() if isinstance(part, (ShotNorm, Smooth))]
+class Work:
+    """The frames of one video on their way through the net: which of them, how many, how long it takes.
+
+    Args:
+        stylizer: what stylizes them.
+        stream: the stream that they are.
+        done_before: how many first frames of the result need not be stylized: an earlier run did that.
+
+    Attributes:
+        done: how many frames of the result are there.
+    """
+
+    def __init__(self, stylizer: Stylizer, stream: StyledStream, done_before: int) -> None:
+        self._stylizer, self._stream, self._done_before = stylizer, stream, done_before
+        self.done, self._stylized, self._seconds = 0, 0, 0.0
+
+    def stylized(self, frames: Frames) -> Frames:
+        """Returns the next frames stylized, but for those that need not be."""
+        ends = list(accumulate(frames.repeats, initial=self.done))[1:]
+        self.done = ends[-1]
+        skipped = sum(end <= self._done_before for end in ends)
+        if skipped == len(ends):
+            return frames
+        begun = perf_counter()
+        if frames.new_size and not skipped:
+            self._stream.reset()
+        stylized = self._stylizer.frames(frames.pixels[skipped:], self._stream)
+        self._seconds += perf_counter() - begun
+        self._stylized += len(stylized)
+        if skipped:
+            stylized = torch.cat([frames.pixels[:skipped], stylized])
+        return replace(frames, pixels=stylized)
+
+    def summary(self, out: str | Path, width: int, height: int, seconds: float, damage: list[str]) -> Summary:
+        """Returns what was done, after `seconds` in all."""
+        made = summary(out, self._stylized, width, height, seconds, self._seconds)
+        return replace(made, frames=self.done, damage=damage)
 
 
-def memory_of(parts: list[ShotNorm | Smooth]) -> dict[str, Tensor]:
-    """Returns what the parts remember, under names that say whose it is."""
-    return {f"{type(part).__name__}.{name}": each for part in parts for name, each in part.memory().items()}
-
-
-def memory_for(part: ShotNorm | Smooth, memory: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
-    """Returns what in `memory` belongs to the part, on the device."""
-    own = f"{type(part).__name__}."
-    return {
-        name.removeprefix(own): torch.from_numpy(each).to(device)
-        for name, each in memory.items()
-        if name.startswith(own)
-    }
+def summary(out: str | Path, frames: int, width: int, height: int, seconds: float, net_seconds: float) -> Summary:
+    """Returns the summary of a result whose frames were all stylized, with its rates."""
+    fps, net_fps = frames / max(seconds, 1e-9), frames / max(net_seconds, 1e-9)
+    return Summary(str(out), frames, width, height, round(seconds, 2), round(fps, 2), round(net_fps, 2))
 
 
 def in_half_precision(net: nn.Module) -> nn.Module:
@@ -337,30 +365,16 @@ def fingerprint(net: nn.Module) -> str:
 
 
 def find_device(name: str) -> torch.device:
-    """Returns the device that `name` stands for; "auto" is a GPU if there is one."""
+    """Returns the device that `name` stands for; "auto" is a GPU if there is one.
+
+    Raises:
+        ConfigError: it stands for none.
+        EnvironmentFault: this machine has no such device.
+    """
+    is_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise ConfigError(f"device={name} is no device; use auto, cpu or cuda") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
+    device, count = torch.device(name), torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
         raise EnvironmentFault(f"device={name}: PyTorch finds {count} CUDA devices here; use device=auto")
     return device
-
-
-def summary(
-    out: str | Path,
-    frames: int,
-    width: int,
-    height: int,
-    seconds: float,
-    net_seconds: float,
-    damage: list[str],
-    painted: int | None = None,
-) -> Summary:
-    """Returns the summary with its rates, which are those of the frames that the net painted in this run."""
-    painted = frames if painted is None else painted
-    fps, net_fps = painted / max(seconds, 1e-9), painted / max(net_seconds, 1e-9)
-    return Summary(str(out), frames, width, height, round(seconds, 2), round(fps, 2), round(net_fps, 2), damage)

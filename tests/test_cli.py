@@ -3,8 +3,10 @@ import sys
 
 import pytest
 
+from fastnst import __main__ as console
 from fastnst import cli
 from fastnst.errors import ConfigError
+from fastnst.settings import InferSettings
 
 ODD_NAMES = [
     "my clip (1).mp4", "vidéo.mp4", "a=b,c.mp4", "-dash.mp4", "it's.mp4", "sp ace ünï 視頻 'q' [1].mp4", "tail\\",
@@ -15,9 +17,8 @@ ODD_NAMES = [
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_any_file_name_survives_hydra(name):
-    overrides = [cli.quoted(f"{key}={name}", {"video", "out"}) for key in ("video", "out")]
-    settings = cli.settings("infer", overrides)
-    assert (settings["video"], settings["out"]) == (name, name)
+    settings = cli.load(InferSettings, [f"video={name}", f"out={name}", "ckpt=x"])
+    assert (settings.video, settings.out) == (name, name)
 
 
 def test_quoted_leaves_other_settings_and_null_alone():
@@ -38,17 +39,45 @@ def test_message_is_one_line_without_passwords():
     assert cli.one_line(ValueError("no\n  rtsp://bob:secret@cam/1")) == "no rtsp://***@cam/1"
 
 
-@pytest.mark.parametrize("command", ["train.py", "infer.py"])
-def test_help_shows_usage_and_settings(command):
-    done = subprocess.run([sys.executable, command, "--help"], capture_output=True, text=True, timeout=60, check=True)
-    assert command in done.stdout
-    assert "overwrite: false" in done.stdout
-    assert done.stderr == ""
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], "fastnst infer "),
+        ([], "fastnst COMMAND --help"),
+        (["--version"], "fastnst 0."),
+        (["infer", "--help"], "crf=18"),
+    ],
+)
+def test_the_console_command_answers(arguments, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fastnst", *arguments])
+    console.main()
+    out, err = capsys.readouterr()
+    assert words in out
+    assert err == ""
 
 
-@pytest.mark.parametrize("command", ["train.py", "infer.py"])
-def test_unknown_setting_is_one_line_and_status_2(command, tmp_path):
-    done = subprocess.run([sys.executable, command, "vidoe=x"], capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["infre"], "there is no command 'infre'; did you mean infer?"),
+        (["x" * 999], "there are infer, live, train, evaluate"),
+        (["infer"], "video is missing; write video=in.mp4"),
+        (["infer", "vidoe=x"], "there is no setting 'vidoe'; did you mean video?"),
+    ],
+)
+def test_mistakes_with_the_console_command_are_one_line_and_status_2(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fastnst", *arguments])
+    with pytest.raises(SystemExit) as leaving:
+        console.main()
+    out, err = capsys.readouterr()
+    assert (leaving.value.code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: ")
+    assert message in err
+
+
+@pytest.mark.parametrize("command", [["train.py"], ["infer.py"], ["-m", "fastnst", "infer"]])
+def test_unknown_setting_is_one_line_and_status_2(command):
+    done = subprocess.run([sys.executable, *command, "vidoe=x"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")

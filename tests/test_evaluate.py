@@ -29,6 +29,7 @@ from fastnst.evaluate import judge, report
 from fastnst.flow import dis_flow, occlusion_mask
 from fastnst.images import load_style, luma, to_float, to_uint8
 from fastnst.net import StylizationNet
+from fastnst.settings import VideoSettings
 from fastnst.stylizer import Stylizer
 from fastnst.video.reader import VideoReader
 
@@ -227,7 +228,7 @@ def test_clips_that_a_net_stylized_have_the_numbers_of_the_net(command, videos, 
     for name in ("still.mkv", "moving.mp4"):
         own = Path(name).stem + ("_tiny" if norm == "shot" else "")  # called as infer.py does, or as the input
         target = painted / f"{own}.mkv"
-        Stylizer.load(checkpoint, device="cpu").video(videos / name, target, codec="ffv1", norm=norm)
+        Stylizer.load(checkpoint, device="cpu").video(videos / name, target, VideoSettings(codec="ffv1", norm=norm))
     arguments = [f"ckpt={checkpoint}", f"stylized={painted}", f"videos={videos}", f"norm={norm}", "device=cpu"]
     status, _, err = command(*arguments, "style_image=liechtenstein", "style_size=64", f"out={tmp_path / 'out'}")
     assert status == 0, err

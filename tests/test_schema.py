@@ -32,7 +32,7 @@ class BaseSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SomeSettings(BaseSettings):
-    root: str = option(None, "the folder", path=True, example="photos")
+    root: str = option(None, "the folder", example="photos")
     rate: float = option(1e-3, "learning rate", above=0)
     norm: Literal["shot", "frame"] = option("shot", "which statistics")
     temporal: TemporalSettings = group(TemporalSettings)

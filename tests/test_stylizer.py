@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -15,6 +16,7 @@ from fastnst.checkpoint import save_checkpoint
 from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputError
 from fastnst.images import to_float, to_uint8
 from fastnst.net import StylizationNet
+from fastnst.settings import LookSettings, VideoSettings
 from fastnst.shots import ShotNorm, is_cut
 from fastnst.stylizer import Stylizer, find_device, in_half_precision
 from fastnst.video import encoders
@@ -142,9 +144,9 @@ def test_frames_that_come_again_after_out_of_memory_are_remembered_once():
     expected = [to_uint8(shot(to_float(frame))) for frame in frames]
     greedy(net, 160 * 32 // 2)
     stylizer = Stylizer(net, "cpu")
-    shot = ShotNorm(stylizer.net)
+    stream = stylizer.stream(LookSettings())
     for frame, whole in zip(frames, expected, strict=True):
-        assert (stylizer.frames(frame, shot).int() - whole.int()).abs().max() <= 1
+        assert (stylizer.frames(frame, stream).int() - whole.int()).abs().max() <= 1
 
 
 @pytest.mark.parametrize("norm", ["shot", "frame"])
@@ -154,7 +156,7 @@ def test_video_in_tiles_is_the_video_untiled(tmp_path: Path, norm: str):
     for limit in (None, 64 * 40):
         met.clear()
         out = tmp_path / f"{limit}.mkv"
-        Stylizer(net, "cpu", max_pixels_per_pass=limit).video(source, out, codec="ffv1", norm=norm)
+        Stylizer(net, "cpu", max_pixels_per_pass=limit).video(source, out, VideoSettings(codec="ffv1", norm=norm))
         assert max(met) == 64 * 160 if limit is None else max(met) <= limit
         with VideoReader(out) as reader:
             painted[limit] = torch.cat([frames.pixels.int() for frames in reader])
@@ -175,7 +177,7 @@ def test_smooth_steadies_a_grainy_video_and_not_its_first_frame(tmp_path: Path):
     first = []
     for smooth in (0.0, 0.8):
         out = tmp_path / f"{smooth}.mkv"
-        Stylizer(Inverse(), "cpu").video(source, out, codec="ffv1", smooth=smooth)
+        Stylizer(Inverse(), "cpu").video(source, out, VideoSettings(codec="ffv1", smooth=smooth))
         with VideoReader(out) as reader:
             frames = torch.cat([frames.pixels.int() for frames in reader])
         first.append(frames[0])
@@ -190,7 +192,7 @@ def test_other_errors_of_the_net_are_not_taken_for_lack_of_memory():
 
 
 def test_devices_that_are_none_or_not_here_are_refused():
-    with pytest.raises(ConfigError, match="use auto, cpu or cuda"):
+    with pytest.raises(ConfigError, match="use auto, cpu, cuda or cuda:1"):
         find_device("toaster")
     with pytest.raises(EnvironmentFault, match="CUDA devices here"):
         find_device("cuda:99")
@@ -210,7 +212,7 @@ def test_video_applies_the_net_to_every_frame_and_keeps_the_rest(tmp_path: Path)
     source, calls = clip(tmp_path / "in.mp4"), []
     stylizer = Stylizer(Inverse(), "cpu")
     summary = stylizer.video(
-        source, tmp_path / "out.mkv", batch=4, codec="ffv1", progress=lambda *call: calls.append(call)
+        source, tmp_path / "out.mkv", VideoSettings(batch=4, codec="ffv1"), lambda *call: calls.append(call)
     )
     with VideoReader(source) as content, VideoReader(tmp_path / "out.mkv") as stylized:
         for before, after in zip(content, stylized, strict=True):
@@ -239,7 +241,7 @@ def test_at_a_constant_rate_frames_shown_again_are_stylized_once_and_those_not_s
     net, calls = Counting(), []
     summary = Stylizer(net, "cpu").video(
         silent(tmp_path / "in.mp4", "-frames:v", 24), tmp_path / "out.mp4",
-        fps=fps, batch=5, smooth=0.5, progress=lambda *call: calls.append(call),
+        VideoSettings.of({"fps": fps, "batch": 5, "smooth": 0.5}), lambda *call: calls.append(call),
     )  # fmt: skip
     assert (summary.frames, net.frames, calls[-1]) == (frames, painted, (frames, frames))
     assert len(times(tmp_path / "out.mp4")) == frames
@@ -254,11 +256,11 @@ def test_resumed_at_a_constant_rate_equals_an_uninterrupted_run(tmp_path: Path, 
         if done > 265 and not left:
             left.update({path.name.replace("w.", "o."): path.read_bytes() for path in tmp_path.glob("w.part.*")})
 
-    looks = {"fps": 60, "batch": 3, "codec": "ffv1", "smooth": 0.5}  # the keyframe at 2 s is a frame shown again
-    stylizer.video(source, whole, progress=leave, **looks)
+    settings = VideoSettings(fps="60", batch=3, codec="ffv1", smooth=0.5)  # the keyframe at 2 s is a frame shown again
+    stylizer.video(source, whole, settings, leave)
     for name, content in left.items():
         (tmp_path / name).write_bytes(content)
-    stylizer.video(source, out, resume=True, **looks)
+    stylizer.video(source, out, replace(settings, resume=True))
     assert "going on after 120 frames" in caplog.text
     assert times(out) == times(whole)
     with VideoReader(out, 300) as found, VideoReader(whole, 300) as wanted:
@@ -268,7 +270,7 @@ def test_resumed_at_a_constant_rate_equals_an_uninterrupted_run(tmp_path: Path, 
 def test_video_is_encoded_by_the_gpu_where_the_net_runs_on_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(encoders, "GPU_ENCODER", "libx265")
     stylizer, source = Stylizer(nn.Identity(), "cpu"), silent(tmp_path / "in.mp4", "-frames:v", 2)
-    monkeypatch.setattr(stylizer, "frames", lambda pixels, net: pixels)
+    monkeypatch.setattr(stylizer, "frames", lambda pixels, stream: pixels)
     for device, codec in (("cpu", "h264"), ("cuda", "hevc")):
         stylizer.device = torch.device(device)
         stylizer.video(source, tmp_path / f"{device}.mp4")
@@ -281,22 +283,22 @@ def test_resumed_in_a_long_shot_equals_an_uninterrupted_run(tmp_path: Path, monk
     """Also in what is remembered of the shot since its first frame. What lies on the disk is what a kill leaves."""
     fading = ["-vf", "eq=brightness=0.3*sin(t/3):eval=frame"]  # the average over the shot is never that of a few frames
     source = ffmpeg(*pictures(12, "64x48"), *fading, "-c:v", "ffv1", "-pix_fmt", "bgr0", tmp_path / "in.mkv")
-    net, settings, left, seen = small_net(), {"codec": "ffv1", "smooth": smooth}, {}, []
-    Stylizer(net, "cpu").video(source, tmp_path / "whole.mkv", **settings)
+    net, settings, left, seen = small_net(), VideoSettings(codec="ffv1", smooth=smooth), {}, []
+    Stylizer(net, "cpu").video(source, tmp_path / "whole.mkv", settings)
 
     def note(done: int, total: int | None) -> None:
         if done == 280:
             for name in ("out.part.state", "out.part.mkv"):
                 left[tmp_path / name] = (tmp_path / name).read_bytes()
 
-    Stylizer(net, "cpu").video(source, tmp_path / "out.mkv", progress=note, **settings)
+    Stylizer(net, "cpu").video(source, tmp_path / "out.mkv", settings, note)
     (tmp_path / "out.mkv").unlink()
     for path, content in left.items():
         path.write_bytes(content)
     with monkeypatch.context() as patch:
         frames = Stylizer.frames
         patch.setattr(Stylizer, "frames", lambda *call: seen.append(len(call[1])) or frames(*call))
-        Stylizer(net, "cpu").video(source, tmp_path / "out.mkv", batch=7, resume=True, **settings)
+        Stylizer(net, "cpu").video(source, tmp_path / "out.mkv", replace(settings, batch=7, resume=True))
     assert sum(seen) <= 150  # of 300: the first were kept, and not painted to be remembered
     with VideoReader(tmp_path / "out.mkv") as resumed, VideoReader(tmp_path / "whole.mkv") as whole:
         for each, expected in zip(resumed, whole, strict=True):
@@ -311,7 +313,7 @@ def test_what_is_remembered_is_forgotten_where_the_frame_size_changes(tmp_path: 
     bright = silent(tmp_path / "2.ts", "-output_ts_offset", 2, *looks, size="256x192")
     (tmp_path / "in.ts").write_bytes(dark.read_bytes() + bright.read_bytes())
     stylizer = Stylizer(small_net(), "cpu")
-    stylizer.video(tmp_path / "in.ts", tmp_path / "out.mkv", codec="ffv1", batch=batch, smooth=0.9)
+    stylizer.video(tmp_path / "in.ts", tmp_path / "out.mkv", VideoSettings(codec="ffv1", batch=batch, smooth=0.9))
     with VideoReader(tmp_path / "in.ts", 12) as content, VideoReader(tmp_path / "out.mkv", 12) as painted:
         frames, found = torch.cat([each.pixels for each in content]), next(iter(painted)).pixels
     assert len(frames) == len(found) == 12
@@ -337,7 +339,9 @@ def test_a_picture_is_stylized_at_its_own_size_or_smaller(tmp_path: Path):
     stylizer = Stylizer(Inverse(), "cpu")
     stylizer.picture(source, tmp_path / "out.png")
     np.testing.assert_array_equal(opened(tmp_path / "out.png"), 255 - opened(source))
-    summary = stylizer.picture(picture(tmp_path / "big.png", (64, 32)), tmp_path / "small.png", max_side=16)
+    summary = stylizer.picture(
+        picture(tmp_path / "big.png", (64, 32)), tmp_path / "small.png", VideoSettings(max_side=16)
+    )
     assert (summary.width, summary.height, summary.frames) == (16, 8, 1)
     assert opened(tmp_path / "small.png").shape == (8, 16, 3)
 
@@ -345,7 +349,7 @@ def test_a_picture_is_stylized_at_its_own_size_or_smaller(tmp_path: Path):
 def test_a_picture_that_exists_or_cannot_be_read_is_refused(tmp_path: Path):
     stylizer, source = Stylizer(nn.Identity(), "cpu"), picture(tmp_path / "in.png")
     with pytest.raises(OutputError, match="the input itself"):
-        stylizer.picture(source, source, overwrite=True)
+        stylizer.picture(source, source, VideoSettings(overwrite=True))
     with pytest.raises(OutputError, match=r"old\.png' exists"):
         stylizer.picture(source, picture(tmp_path / "old.png"))
     (tmp_path / "c.png").write_bytes(b"<html>")

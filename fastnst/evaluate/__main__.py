@@ -21,7 +21,7 @@ from fastnst.errors import ConfigError, InputError, OutputError
 from fastnst.evaluate.judge import ClipFile, Grams, Painter, evaluate_clip, file_painter, net_painter, style_grams
 from fastnst.evaluate.report import Show, front, means, side_by_side, tables, write_results
 from fastnst.images import load_style, paintings, save_image, to_tensor
-from fastnst.progress import ProgressBar
+from fastnst.progress import Progress
 from fastnst.stylizer import NORMS, find_device
 from fastnst.vgg import VGGFeatures, load_vgg
 from fastnst.video.opening import find_videos
@@ -73,7 +73,7 @@ def evaluate(settings: dict[str, Any]) -> None:
     if twice := {name for name in names if names.count(name) > 1 or name == "input"}:
         raise ConfigError(f"two rows would be called '{twice.pop()}': give the files other names")
 
-    progress, done, rows = ProgressBar(), count(1), []
+    progress, done, rows = Progress("frame"), count(1), []
     total = None if None in lengths else sum(filter(None, lengths))
     try:
         for name, path in clips.items():
@@ -229,5 +229,10 @@ def prepare(out: Path, overwrite: bool) -> None:
         raise OutputError(f"cannot make the folder '{out}': {(error.strerror or str(error)).lower()}") from error
 
 
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command with the arguments after its name; None: those of the process."""
+    cli.main(evaluate, "evaluate", USAGE, PATHS, argv)
+
+
 if __name__ == "__main__":
-    cli.main(evaluate, config="evaluate", usage=USAGE, paths=PATHS)
+    main()

@@ -8,18 +8,19 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fastnst import cli
 from fastnst.dials import Smooth, dialled
 from fastnst.errors import ConfigError
 from fastnst.live.feeds import Feed, LiveFrame, Pixels, Say, find_source
 from fastnst.live.sinks import Sink, open_sink
-from fastnst.shots import ShotNorm
+from fastnst.settings import LookSettings
 from fastnst.stylizer import NORMS, Stylizer
 from fastnst.video.reader import scaled_size
 
@@ -38,7 +39,7 @@ STEP = 0.1  # of strength, per key
 SYNONYMS = {"\x1b": "q", "=": "+"}  # keys that mean the same
 
 
-class LiveStyle(nn.Module):
+class LiveStyle:
     """One style, with what it remembers of the stream.
 
     Args:
@@ -49,26 +50,18 @@ class LiveStyle(nn.Module):
     """
 
     def __init__(self, stylizer: Stylizer, norm: str, smooth: float, **dials: Any) -> None:
-        super().__init__()
-        self.name, self._stylizer, self._dials, self._strength = stylizer.style, stylizer, dials, 1.0
-        net = ShotNorm(stylizer.net) if norm == "shot" else stylizer.net
-        self.net = Smooth(net, smooth) if smooth else net
+        self.name, self._stylizer = stylizer.style, stylizer
+        self._stream = stylizer.stream(LookSettings.of({"norm": norm, "smooth": smooth, **dials}))
 
     def reset(self) -> None:
         """Forgets the frames so far."""
-        for part in self.modules():
-            if isinstance(part, (ShotNorm, Smooth)):
-                part.reset()
+        self._stream.reset()
 
     def stylize(self, pixels: Pixels, strength: float) -> Pixels:
         """Returns the stream's next frame stylized."""
-        self._strength = strength
+        self._stream.look = replace(self._stream.look, strength=strength)
         frame = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # (1, 3, H, W)
-        return self._stylizer.frames(frame, self)[0].permute(1, 2, 0).contiguous().numpy()
-
-    def forward(self, content: Tensor) -> Tensor:
-        """Returns the frames stylized, in [0, 1]."""
-        return dialled(self.net, self._strength, **self._dials)(content)
+        return self._stylizer.frames(frame, self._stream)[0].permute(1, 2, 0).contiguous().numpy()
 
 
 class Controls:
@@ -221,5 +214,10 @@ def say(line: str) -> None:
     print(f"note: {cli.one_line(Exception(line))}", file=sys.stderr, flush=True)
 
 
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command with the arguments after its name; None: those of the process."""
+    cli.main(live, "live", USAGE, {"video"}, argv)
+
+
 if __name__ == "__main__":
-    cli.main(live, config="live", usage=USAGE, paths={"video"})
+    main()

@@ -112,8 +112,9 @@ def test_no_thread_or_file_is_left_open(tmp_path: Path):
 def test_memory_does_not_grow_with_the_length_of_the_video(tmp_path: Path):
     code = """
 import sys, torch
+from fastnst.settings import VideoSettings
 from fastnst.stylizer import Stylizer
-Stylizer(torch.nn.Identity(), "cpu").video(*sys.argv[1:], preset="ultrafast")
+Stylizer(torch.nn.Identity(), "cpu").video(*sys.argv[1:], VideoSettings(preset="ultrafast"))
 """
 
     def peak(seconds: int) -> float:
