@@ -57,6 +57,7 @@ def main() -> None:
         content = read(path)
         plain = ShotNorm(checkpoint.net)(content)
         still, flows, where = static_mask(content.split(1)), flows_of(content), motion(content)
+        smooth = plain
         for amount in AMOUNTS:
             smooth = Smooth(Painted(plain), amount)(content)
             flicker, of_input = flicker_of(smooth, still), flicker_of(content, still)

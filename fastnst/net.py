@@ -179,7 +179,7 @@ class ConvNorm(nn.Sequential):
             nn.InstanceNorm2d(out_channels, affine=True),
         )
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, features: Float[Tensor, "batch in_channels height width"], choose: Choose | None = None
     ) -> Float[Tensor, "batch out_channels new_height new_width"]:
         """Returns the normalised features."""

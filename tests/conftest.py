@@ -45,7 +45,7 @@ def tiny_vgg() -> VGGFeatures:
     weights, before = {}, 3
     generator = torch.Generator().manual_seed(0)
     for step in PLAN:
-        if step != "pool":
+        if not isinstance(step, str):
             number, channels = step[0], step[1] // 16
             weights[f"conv{number}.weight"] = (
                 torch.randn(channels, before, 3, 3, generator=generator) / (9 * before) ** 0.5

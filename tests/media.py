@@ -4,6 +4,7 @@ import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import imageio_ffmpeg
@@ -68,7 +69,7 @@ def tracks(path: Path, kind: str) -> list[Track]:
 def times(path: Path) -> list[Fraction]:
     """When each frame is shown, seconds."""
     with av.open(str(path)) as container:
-        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        return [cast(int, frame.pts) * cast(Fraction, frame.time_base) for frame in container.decode(video=0)]
 
 
 def duration(path: Path) -> float:
@@ -76,6 +77,7 @@ def duration(path: Path) -> float:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert stream.duration is not None
+        assert stream.time_base is not None
         return float(stream.duration * stream.time_base)
 
 

@@ -120,7 +120,7 @@ def test_lock_pins_all_that_pyproject_asks_for_by_hash():
     lock = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
     pins = [line for line in lock.splitlines() if not line.startswith("#")]
     assert all(re.match(r"[a-z0-9.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line) for line in pins)
-    versions = dict(re.match(r"(\S+)==(\S+)", line).groups() for line in pins)
+    versions = dict(re.findall(r"^(\S+)==(\S+)", "\n".join(pins), re.MULTILINE))
     extras = project["optional-dependencies"].values()
     for text in [*project["dependencies"], *(text for extra in extras for text in extra)]:
         wanted = Requirement(text)

@@ -156,7 +156,7 @@ class Saving(pl.Callback):
             raise InputError(f"'{self.path}' is damaged: of step {self.loaded}, it goes on from {trainer.global_step}")
         self.began = True
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any) -> None:
         """Writes it every so many steps; a failure is reported, and training goes on.
 
         Weights that a huge learning rate has just broken are not written: the next step finds its gradient broken.
@@ -200,7 +200,7 @@ class StopOnSignal(pl.Callback):
         print(f"\n{signal.Signals(number).name}: stopping after this step", file=sys.stderr)
         signal.signal(number, signal.SIG_DFL)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any) -> None:
         """Stops the trainer if a signal came, on any device."""
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             self.received = self.received or signal.SIGTERM
@@ -225,7 +225,7 @@ class Progress(pl.Callback):
         on = trainer.is_global_zero and sys.stderr.isatty()
         self.bar = tqdm(total=trainer.max_steps, initial=self.first, unit="step", dynamic_ncols=True, disable=not on)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any) -> None:
         """Moves it."""
         step, now = trainer.global_step, time.monotonic()
         losses = {

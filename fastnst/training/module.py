@@ -251,7 +251,7 @@ class StyleTransfer(pl.LightningModule):
         losses = self.losses(content, following, self.paint(content, following, batch["seed"]))
         self.log_dict({f"val/{name}": loss for name, loss in losses.items()}, batch_size=len(content), sync_dist=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns Adam with a constant learning rate and a cosine tail."""
         optimizer = torch.optim.Adam(self.net.parameters(), lr=self.learning_rate)
 

@@ -10,6 +10,7 @@ from time import monotonic, sleep
 import numpy as np
 
 from fastnst.errors import InputError
+from fastnst.live.__main__ import LiveStyle
 
 RATE = Fraction(30)
 
@@ -67,7 +68,7 @@ class FakeSink:
         return self.keys.pop(f"held {self.holds}", "")
 
 
-class FakeStyle:
+class FakeStyle(LiveStyle):
     """Gives the frame back, after a time."""
 
     def __init__(self, name="fake", seconds=0.0):

@@ -5,8 +5,10 @@ import socket
 import socketserver
 import subprocess
 import threading
+from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic, sleep
+from typing import cast
 
 import imageio_ffmpeg
 import numpy as np
@@ -74,7 +76,7 @@ def test_address_is_read_its_password_is_in_no_message_and_its_playlist_opens_no
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *_):
+        def log_message(self, format, *_):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -143,7 +145,7 @@ def test_ip_camera_is_read_by_rtsp_while_it_runs_on():
         assert is_live
         frames = source()
         shown = [next(frames)[0] for _ in range(8)]
-        frames.close()
+        cast(Generator, frames).close()
     finally:
         server.shutdown()
         server.server_close()

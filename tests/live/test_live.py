@@ -193,7 +193,7 @@ print("OpenCV first:", modules.index("cv2") < modules.index("av"), file=sys.stde
     assert rate.startswith("note: 10 frames")
     assert rate.endswith(" 0 dropped")
     assert order == "OpenCV first: True"  # else windows hang
-    with av.open(io.BytesIO(done.stdout), format="yuv4mpegpipe") as opened:
+    with av.open(io.BytesIO(done.stdout), "r", format="yuv4mpegpipe") as opened:
         frames = list(opened.decode(video=0))
         assert (len(frames), frames[0].width, frames[0].height) == (10, 34, 26)
         assert opened.streams.video[0].average_rate == 25

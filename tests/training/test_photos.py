@@ -187,7 +187,7 @@ class Resumable(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(whole[start:])
 
-    def log_message(self, *_):
+    def log_message(self, format, *_):
         pass
 
 

@@ -14,7 +14,7 @@ def test_silent_clip_has_even_sides_and_says_what_its_colours_mean(tmp_path):
         for _ in range(3):
             write(orange)
     with av.open(str(tmp_path / "a.mp4")) as container:
-        (stream,) = container.streams
+        (stream,) = container.streams.video
         context = stream.codec_context
         assert (context.width, context.height, stream.average_rate, stream.frames) == (50, 34, 12, 3)
         tags = context.colorspace, context.color_primaries, context.color_trc, context.color_range
