@@ -196,7 +196,10 @@ def checked(entry: Entry, value: Any) -> Any:
         empty = " is empty; it" if value in ("", (), []) else ""
         raise ConfigError(f"{entry.name}={shown(value)}{empty} must be {entry.allowed}") from None
     if entry.option.check is not None and value is not None:
-        entry.option.check(value)
+        try:
+            entry.option.check(value)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(str(value), shown(value))) from error
     return value
 
 

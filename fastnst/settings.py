@@ -9,6 +9,7 @@ group(XSettings)`; if there is a folder `conf/x/`, its files are the choices of 
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ def is_rate(fps: str) -> None:
 
 def is_file(video: str | tuple[str, ...]) -> None:
     """Raises ConfigError if `video` is a pipe, a camera's number or an address, and no file of that name."""
-    if isinstance(video, str) and re.fullmatch(r"-|\d+|\w+://.*", video) and not Path(video).exists():
+    if isinstance(video, str) and re.fullmatch(r"-|\d+|\w+://.*", video) and not os.path.lexists(video):
         remedy = f"for a pipe, a camera or an address: python -m fastnst.live video={video} ckpt=picasso"
         raise ConfigError(f"video={video} is no file; {remedy}")
 

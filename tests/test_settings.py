@@ -79,6 +79,47 @@ def test_wrong_setting_of_infer_is_one_line(argument, message):
     assert "\n" not in str(error.value)
 
 
+ODD = [
+    *(None, True, -1, 0, 10**20, -(10**20), 1.5, float("nan"), float("inf"), 1e300, "", "x", "x" * 10_000, "1" * 5000),
+    *(
+        "[",
+        "]",
+        "\0",
+        "a\nb",
+        "..",
+        "-",
+        "~",
+        "$HOME",
+        "${x}",
+        [],
+        [[]],
+        ["x"],
+        [float("nan")],
+        [0, 0],
+        {},
+        {"a": 1},
+        b"x",
+    ),
+]
+
+
+@pytest.mark.parametrize("schema", COMMANDS, ids=lambda schema: schema.__name__)
+def test_no_value_of_any_setting_ends_in_anything_but_one_line(schema):
+    needed = {each.name: each.option.example for each in entries(schema) if each.option.example}
+    for each in entries(schema):
+        for value in ODD:
+            values = dict(needed)
+            nested = values
+            *folders, name = each.name.split(".")
+            for folder in folders:
+                nested = nested.setdefault(folder, {})
+            nested[name] = value
+            try:
+                schema.of(values)
+            except ConfigError as error:
+                assert len(str(error)) < 400, each.name
+
+
 def test_a_number_may_name_a_file_a_codec_or_a_preset():
     settings = cli.load(InferSettings, ["video=2024.5", "ckpt=1", "preset=8", "fps=25"])
     assert (settings.video, settings.ckpt, settings.preset, settings.fps) == ("2024.5", "1", "8", "25")
