@@ -1,66 +1,109 @@
-"""Who may import whom: the two dataflows stay apart, and inference stays light."""
+"""Who may import whom: the root holds the ideas, each folder serves one noun, and inference stays light."""
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("pytorch_lightning", "wandb", "hydra", "omegaconf")
-KNOW_LIGHTNING = {"module.py", "photos.py", "callbacks.py", "dashboard.py"}
-KNOW_HYDRA = {"cli.py"}
-KNOW_WANDB = {"dashboard.py"}
+PACKAGE = ROOT / "fastnst"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+FOLDERS = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+KNOW_LIGHTNING, KNOW_HYDRA, KNOW_WANDB = {"training"}, {"fastnst.cli"}, {"fastnst.training.dashboard"}
 
 
-def imports(path: Path) -> set[str]:
+def for_the_type_checker(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """The modules that a file imports, at its top or inside functions; not those for the type checker alone."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]  # from fastnst import cli
+            names |= {name if name in MODULES else node.module for name in whole}
+        elif not for_the_type_checker(node):
+            names |= imports(node)
     return names
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "fastnst").rglob("*.py")), ids=lambda path: path.name)
-def test_only_their_own_rooms_know_lightning_hydra_and_wandb(path):
-    roots = {name.partition(".")[0] for name in imports(path)}
-    assert "pytorch_lightning" not in roots or path.name in KNOW_LIGHTNING
-    assert not roots & {"hydra", "omegaconf"} or path.name in KNOW_HYDRA
-    assert "wandb" not in roots or path.name in KNOW_WANDB
-    if path.name not in {"module.py", "callbacks.py"}:
-        assert "fastnst.training.module" not in imports(path)
+IMPORTS = {name: imports(ast.parse(path.read_text(encoding="utf-8"))) for name, path in MODULES.items()}
+
+
+def folder(module: str) -> str:
+    """The folder of the package that a module lies in; nothing for the root."""
+    part = module.split(".")[1] if "." in module else ""
+    return part if part in FOLDERS else ""
+
+
+def not_allowed(module: str, imported: str) -> bool:
+    own, other = folder(module), folder(imported)
+    if own == "video":
+        return other != "video" and imported not in {"fastnst.errors", "fastnst.files"}
+    return other not in {own, "", "video"}
+
+
+def test_rooms_import_only_what_they_may():
+    """The root imports `video` alone; `video` errors and files; the other folders the root and `video`."""
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in IMPORTS.items()
+        for other in others
+        if other.startswith("fastnst") and not_allowed(name, other)
+    ]
+    assert wrong == []
+
+
+def test_no_module_imports_itself_in_a_circle():
+    graph = {name: {other for other in others if other in MODULES} for name, others in IMPORTS.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(" -> ".join(circle.args[1]))
+
+
+def test_only_their_own_rooms_know_lightning_hydra_and_wandb():
+    for name, others in IMPORTS.items():
+        roots = {other.partition(".")[0] for other in others}
+        assert "pytorch_lightning" not in roots or folder(name) in KNOW_LIGHTNING, name
+        assert not roots & {"hydra", "omegaconf"} or name in KNOW_HYDRA, name
+        assert "wandb" not in roots or name in KNOW_WANDB, name
 
 
 def test_no_room_without_a_name():
-    assert not {"utils.py", "helpers.py", "common.py", "base.py"} & {
-        path.name for path in (ROOT / "fastnst").glob("*.py")
-    }
+    assert not {"utils", "helpers", "common", "base"} & {path.stem for path in PACKAGE.rglob("*")}
 
 
-def test_inference_loads_neither_lightning_nor_wandb():
+def test_every_folder_says_its_noun_and_what_it_may_import():
+    for name in FOLDERS:
+        assert "ay import" in (ast.get_docstring(ast.parse(MODULES[f"fastnst.{name}"].read_text("utf-8"))) or ""), name
+
+
+def test_importing_is_cheap_and_inference_loads_neither_lightning_nor_wandb():
     program = (
-        "import sys, infer, fastnst.stylizer; print([name for name in sys.modules if name.split('.')[0] in "
-        + repr(HEAVY[:2])
-        + "])"
+        "import sys, fastnst; print('torch' in sys.modules, fastnst.Stylizer.__name__); import infer;"
+        "print([name for name in sys.modules if name.split('.')[0] in ('pytorch_lightning', 'wandb')])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split() == ["False", "Stylizer", "[]"]
 
 
-def test_importing_the_package_is_cheap():
-    program = "import sys, fastnst; light = 'torch' not in sys.modules; print(light, fastnst.Stylizer.__name__)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "Stylizer"]
-
-
-def test_readme_tree_names_every_file():
+def test_readme_tree_is_the_real_one():
+    """It names every file at the root of the package and every folder, and nothing that is not there."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    missing = [
-        path.name
-        for path in [*(ROOT / "fastnst").glob("*.py"), *ROOT.glob("*.py")]
-        if path.name not in readme and path.name != "__init__.py"
-    ]
-    assert missing == []
+    tree = readme.partition("## What lies where")[2].partition("\n## ")[0]
+    names = re.findall(r"^ +((?:[\w.]+(?:\.py|/) +)+)", tree, re.MULTILINE)
+    told = {name.rstrip("/") for line in names for name in line.split()}
+    files = {path.name for path in [*PACKAGE.glob("*.py"), *ROOT.glob("*.py")]} - {"__init__.py"}
+    rooms = {"fastnst", "conf", "paintings", "checkpoints", "benchmarks", "tests", "docs"} | FOLDERS
+    assert files | rooms == told
