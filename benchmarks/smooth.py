@@ -22,7 +22,7 @@ from fastnst.flow import dis_flow, occlusion_mask
 from fastnst.images import load_style, save_image, to_array, to_float, to_tensor
 from fastnst.losses import gram_matrix, style_loss
 from fastnst.metrics import contrast, mean_absolute_warping_error, static_flicker, static_mask
-from fastnst.shots import ShotNorm
+from fastnst.shots import Shot
 from fastnst.vgg import load_vgg
 from fastnst.video.reader import VideoReader
 
@@ -55,7 +55,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     for path in paths:
         content = read(path)
-        plain = ShotNorm(checkpoint.net)(content)
+        plain = Shot(checkpoint.net)(content)
         still, flows, where = static_mask(content.split(1)), flows_of(content), motion(content)
         smooth = plain
         for amount in AMOUNTS:

@@ -53,7 +53,9 @@ def field() -> np.ndarray:
 
 def sampled(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Returns the field at positions in pixels, (height, width) float32; bicubic, and it repeats outside."""
-    x, y = (each + np.float32(ORIGIN - (each.min() + ORIGIN) // PERIOD * PERIOD) for each in (x, y))  # close to 0 wrapping is fast
+    x, y = (
+        each + np.float32(ORIGIN - (each.min() + ORIGIN) // PERIOD * PERIOD) for each in (x, y)
+    )  # close to 0 wrapping is fast
     return cv2.remap(field(), x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP)
 
 

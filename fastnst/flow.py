@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -100,26 +100,38 @@ def dis_flow(
     return torch.from_numpy(flows).permute(0, 3, 1, 2).contiguous().to(frame.device)
 
 
+def half_luma(frame: Float[Tensor, "1 3 height width"]) -> UInt8[np.ndarray, "rows columns"]:
+    """Returns the luma of a frame at half its size, rounded up, 0-255: what `backward_flow` compares."""
+    return to_uint8(F.avg_pool2d(luma(frame.float()), 2, ceil_mode=True))[0, 0].cpu().numpy()
+
+
 def backward_flow(
-    previous: Float[Tensor, "1 3 height width"], frame: Float[Tensor, "1 3 height width"]
-) -> Float[Tensor, "1 2 height width"]:
+    half_before: UInt8[np.ndarray, "rows columns"], half: UInt8[np.ndarray, "rows columns"]
+) -> Float[np.ndarray, "rows columns 2"]:
     """Returns the flow from a frame to the one before it, fast enough for every frame of a render.
 
-    It is found at half the size, and is 0 in frames too small for that.
+    It is found at half the size and in pixels of that; it is 0 in frames too small for that.
+
+    Args:
+        half_before: `half_luma` of the frame before.
+        half: `half_luma` of the frame.
 
     Source: Kroeger et al. 2016, arXiv:1603.03590 (dense inverse search); OpenCV's implementation, preset fast.
     Differs: at half the size, where two milliseconds of one core do for 640x360.
     """
-    height, width = frame.shape[2:]
-    if min(height, width) < 2 * DIS_MIN_SIDE:
-        return frame.new_zeros(1, 2, height, width, dtype=torch.float32)
-    halves = [
-        to_uint8(F.avg_pool2d(luma(each.float()), 2, ceil_mode=True))[0, 0].cpu().numpy() for each in (frame, previous)
-    ]
+    if min(half.shape) < DIS_MIN_SIDE:
+        return np.zeros((*half.shape, 2), np.float32)
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    flow = torch.from_numpy(dis.calc(*halves, None)).permute(2, 0, 1)[None]  # pyright: ignore (its stub forbids None)
-    flow = F.interpolate(2 * flow.to(frame.device), scale_factor=2, mode="bilinear")
-    return flow[..., :height, :width].contiguous()
+    return dis.calc(half, half_before, None)  # pyright: ignore (its stub forbids None)
+
+
+def at_full_size(
+    half_flow: Float[np.ndarray, "rows columns 2"], frame: Float[Tensor, "1 3 height width"]
+) -> Float[Tensor, "1 2 height width"]:
+    """Returns a flow that was found at half size at the size of `frame`, in its pixels, on its device."""
+    flow = torch.from_numpy(half_flow).permute(2, 0, 1)[None].to(frame.device)
+    height, width = frame.shape[-2:]
+    return F.interpolate(2 * flow, scale_factor=2, mode="bilinear")[..., :height, :width].contiguous()
 
 
 def fetched(

@@ -75,9 +75,16 @@ class LookSettings(Settings):
     norm: Literal["shot", "frame"] = option(
         "shot", "statistics of instance norm: of the shot so far, which holds still; or of each frame alone"
     )
+    texture: float = option(
+        1.0, "strokes on flat areas: 0 leaves walls and skies calm, 1.5 is full; for nets with a canvas",
+        low=0, high=1.5,
+    )  # fmt: skip
+    canvas_motion: Literal["flow", "fixed"] = option(
+        "flow", "strokes on flat areas move along with the picture; fixed is faster, for a camera that never moves"
+    )
     smooth: float = option(
-        0.0, "weight of the earlier frames where the input holds still: 0.8 where a fixed camera still flickers",
-        low=0, high=0.95,
+        0.0, "average over time, along the motion of the input: 0.8 where strokes still boil, 1 at most",
+        low=0, high=1,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What a stream of frames remembers: the norm statistics of the shot, forgotten at scene cuts.
+"""What a stream of frames remembers: norm statistics, the canvas, the average over time; forgotten at scene cuts.
 
 Instance norm takes its statistics from each frame, so that an object that moves changes the colours of a background
 that does not. Inside a shot they hardly change in truth; with `norm=shot` they are kept, and follow slowly. Where they
@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fastnst.canvas import CarriedCanvas, fixed_canvas
+from fastnst.flow import at_full_size, backward_flow, half_luma
 from fastnst.net import Choose, Statistics, StylizationNet
+from fastnst.smooth import MotionAverage
 from fastnst.tiles import Tiled
 
 RATE = 0.02  # weight of a frame in the running average, while the frame is like the shot
@@ -32,65 +36,123 @@ def given(statistics: Iterable[Statistics]) -> Choose:
     return lambda own: next(rest)
 
 
-class ShotNorm(nn.Module):
-    """A net that normalises every frame with the statistics of its shot: those of the first frame, then an average.
+class Shot(nn.Module):
+    """A net that stylizes the frames of a stream in their order, and all that is remembered of the frames before.
 
-    At each norm layer the shot's statistics first move towards those that the frame has there, all earlier layers
-    having used the shot's, and are then used: so they always fit what the layers before make of this frame. Where
-    nothing changes they stay; where something moves they follow by `rate`; where light changes, by up to all the way.
-    Frames are taken one after the other, so that a batch gives what single frames give.
+    These are: the statistics of instance norm, the canvas that moves along with the picture, and the average over time.
+    All of it begins again where a scene cut or another frame size begins a new shot. Frames are taken one after the
+    other, so that a batch gives what single frames give.
+
+    With `norm="shot"` every frame is normalised with the statistics of its shot: those of the first frame, then an
+    average. At each norm layer the shot's statistics first move towards those that the frame has there, all earlier
+    layers having used the shot's, and are then used: so they always fit what the layers before make of this frame.
+    Where nothing changes they stay; where something moves they follow by `RATE`; where light changes, by up to all the
+    way.
 
     Args:
         net: the trained net, in evaluation mode. Any but a `StylizationNet`, tiled or not, is called as it is.
-        rate: weight of a frame that is like the shot in the average.
+        norm: "shot", or "frame": each frame's own statistics.
+        texture: amplitude of the canvas, see `CarriedCanvas`; a net without one ignores it.
+        canvas_motion: "flow" or "fixed", see `CarriedCanvas`.
+        smooth: weight of the earlier frames, see `MotionAverage`; 0 is off.
     """
 
-    def __init__(self, net: nn.Module, rate: float = RATE) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        norm: str = "shot",
+        texture: float = 1.0,
+        canvas_motion: str = "flow",
+        smooth: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.net, self.rate = net, rate
+        self.net = net
+        inner = net.net if isinstance(net, Tiled) else net
+        trained = inner if isinstance(inner, StylizationNet) else None
+        self.canvas = CarriedCanvas(texture, canvas_motion) if trained and trained.has_canvas else None
+        self.average = MotionAverage(smooth) if smooth else None
+        self.keeps_statistics = norm == "shot" and trained is not None
+        self.needs_flow = self.average is not None or (self.canvas is not None and canvas_motion == "flow")
+        self.remembers = self.keeps_statistics or self.needs_flow
         self.reset()
 
     def reset(self) -> None:
         """Forgets the shot."""
         self.statistics: list[Statistics] | None = None
-        self.before: Tensor | None = None
+        self.before: Tensor | None = None  # the last frame, small
+        self.half: np.ndarray | None = None  # its luma at half the size
+        for part in (self.canvas, self.average):
+            if part is not None:
+                part.reset()
 
     def memory(self) -> dict[str, Tensor]:
         """Returns what is remembered, by name, for `recall`; nothing before the first frame."""
-        if self.before is None or self.statistics is None:
+        if self.before is None:
             return {}
-        layers = enumerate(self.statistics)
-        return {"before": self.before} | {
-            f"{n}.{name}": each for n, own in layers for name, each in own._asdict().items()
-        }
+        kept = {"before": self.before} | ({} if self.half is None else {"half": torch.from_numpy(self.half)})
+        for number, own in enumerate(self.statistics or ()):
+            kept |= {f"norm.{name}.{number}": each for name, each in own._asdict().items()}
+        for name, part in (("canvas", self.canvas), ("average", self.average)):
+            if part is not None:
+                kept |= {f"{name}.{key}": each for key, each in part.memory().items()}
+        return kept
 
     def recall(self, memory: Mapping[str, Tensor]) -> None:
-        """Goes on from what `memory` returned."""
-        if memory:
-            self.before = memory["before"]
-            layers = range(len(memory) // len(Statistics._fields))
-            self.statistics = [Statistics(*(memory[f"{n}.{name}"] for name in Statistics._fields)) for n in layers]
+        """Continues from what `memory` returned; what was remembered until now is forgotten."""
+        self.reset()
+        if not memory:
+            return
+        self.before, half = memory["before"], memory.get("half")
+        self.half = None if half is None else half.cpu().numpy()
+        layers = range(sum(name.startswith("norm.mean.") for name in memory))
+        if layers:
+            self.statistics = [Statistics(memory[f"norm.mean.{n}"], memory[f"norm.variance.{n}"]) for n in layers]
+        for name, part in (("canvas.", self.canvas), ("average.", self.average)):
+            if part is not None:
+                part.recall({key.removeprefix(name): each for key, each in memory.items() if key.startswith(name)})
 
     def forward(self, content: Float[Tensor, "time 3 height width"]) -> Float[Tensor, "time 3 height width"]:
         """Returns the frames stylized; they follow those of the call before."""
-        if not isinstance(self.net, (StylizationNet, Tiled)):
+        if self.remembers:
+            return torch.cat([self.next_frame(frame) for frame in content.split(1)])
+        if self.canvas is None:
             return self.net(content)
-        return torch.cat([self.next_frame(frame) for frame in content.split(1)])
+        return self.net(content, canvas=self.canvas.texture * fixed_canvas(*content.shape[-2:]))
 
     def next_frame(self, frame: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height width"]:
         """Returns the next frame of the stream stylized."""
         small = F.interpolate(frame.float(), SMALL, mode="area")
         if self.before is not None and is_cut(self.before, small):
             self.reset()
-        self.before = small
+        self.before, flow = small, None
+        height, width = frame.shape[-2:]
+        if self.needs_flow:
+            half = half_luma(frame)
+            if self.half is not None and self.half.shape == half.shape:
+                flow = backward_flow(self.half, half)
+            self.half = half
+        if self.canvas is None:
+            stylized = self.stylize(frame)
+        else:
+            stylized = self.stylize(frame, self.canvas.next(self.half, flow, height, width))
+        if self.average is None:
+            return stylized
+        return self.average.next(frame, stylized, None if flow is None else at_full_size(flow, frame))
+
+    def stylize(
+        self, frame: Float[Tensor, "1 3 height width"], canvas: Float[Tensor, "1 1 height width"] | None = None
+    ) -> Float[Tensor, "1 3 height width"]:
+        """Returns the frame stylized with the statistics of its shot, which follow it."""
+        if not self.keeps_statistics:
+            return self.net(frame) if canvas is None else self.net(frame, canvas=canvas)
         shot, now = iter(self.statistics or ()), []
 
         def choose(own: Statistics) -> Statistics:
             kept = next(shot, None)
-            now.append(own if kept is None else followed(kept, own, self.rate))
+            now.append(own if kept is None else followed(kept, own, RATE))
             return now[-1]
 
-        stylized = self.net(frame, choose)
+        stylized = self.net(frame, choose, canvas)
         self.statistics = now
         return stylized
 

@@ -18,12 +18,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fastnst.checkpoint import load_checkpoint
-from fastnst.dials import Smooth, dialled
+from fastnst.dials import dialled
 from fastnst.errors import EnvironmentFault
 from fastnst.files import check_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
 from fastnst.settings import LookSettings, VideoSettings, is_device
-from fastnst.shots import ShotNorm
+from fastnst.shots import Shot
 from fastnst.tiles import Tiled
 from fastnst.video.reader import Frames, VideoReader, scaled_size
 from fastnst.video.writer import VideoWriter
@@ -79,31 +79,24 @@ class StyledStream(nn.Module):
     def __init__(self, net: Tiled, look: LookSettings) -> None:
         super().__init__()
         self.look = look
-        self.norm = ShotNorm(net) if look.norm == "shot" else None
-        self.smooth = Smooth(self.norm or net, look.smooth) if look.smooth else None
-        self.net = self.smooth or self.norm or net
-        self._parts = {name: part for name, part in (("norm", self.norm), ("smooth", self.smooth)) if part is not None}
-        self.remembers = bool(self._parts)
+        self.shot = Shot(net, look.norm, look.texture, look.canvas_motion, look.smooth)
+        self.remembers = self.shot.remembers
 
     def forward(self, content: Float[Tensor, "time 3 height width"]) -> Float[Tensor, "time 3 height width"]:
         """Returns the frames stylized; they follow those of the call before."""
-        return dialled(self.net, self.look.strength, self.look.color, self.look.scale)(content)
+        return dialled(self.shot, self.look.strength, self.look.color, self.look.scale)(content)
 
     def reset(self) -> None:
         """Forgets all earlier frames."""
-        for part in self._parts.values():
-            part.reset()
+        self.shot.reset()
 
     def memory(self) -> dict[str, Tensor]:
         """Returns what is remembered, by name, for `recall`; nothing before the first frame."""
-        return {f"{name}.{key}": each for name, part in self._parts.items() for key, each in part.memory().items()}
+        return self.shot.memory()
 
     def recall(self, memory: Mapping[str, Tensor]) -> None:
         """Continues from what `memory` returned; what was remembered until now is forgotten."""
-        self.reset()
-        for name, part in self._parts.items():
-            own = f"{name}."
-            part.recall({key.removeprefix(own): each for key, each in memory.items() if key.startswith(own)})
+        self.shot.recall(memory)
 
 
 def stream_of(net: nn.Module, look: LookSettings, max_pixels: int = PIXELS) -> StyledStream:
@@ -178,7 +171,7 @@ class Stylizer:
         Raises:
             EnvironmentFault: a single frame of this size does not fit the memory, in small tiles either.
         """
-        stream = stream or self.stream(LookSettings(norm="frame"))
+        stream = stream or self.stream(LookSettings(norm="frame", canvas_motion="fixed"))
         stylized = self._stylized(pixels, stream)
         if stylized is None and len(pixels) > 1:
             return torch.cat([self.frames(frame, stream) for frame in pixels.split(1)])
@@ -214,9 +207,9 @@ class Stylizer:
     def image(
         self, array: UInt8[np.ndarray, "height width 3"], look: LookSettings | None = None
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """Returns an RGB picture, 0-255, stylized; of the `look` only the dials matter: strength, color, scale."""
+        """Returns an RGB picture, 0-255, stylized; of the `look` count strength, color, scale, texture."""
         pixels = torch.from_numpy(np.require(array, requirements=["C", "W"])).permute(2, 0, 1)[None]  # (1, 3, H, W)
-        stream = self.stream(replace(look or LookSettings(), norm="frame", smooth=0.0))
+        stream = self.stream(replace(look or LookSettings(), norm="frame", canvas_motion="fixed", smooth=0.0))
         return self.frames(pixels, stream)[0].permute(1, 2, 0).contiguous().numpy()
 
     def video(

@@ -3,7 +3,20 @@
 import numpy as np
 import torch
 
-from fastnst.canvas import DEVIATION, PERIOD, TEXTURES, drawn_canvas, field, fixed_canvas, positions, sampled
+from fastnst.canvas import (
+    CELL,
+    DEVIATION,
+    FADE,
+    PERIOD,
+    TEXTURES,
+    CarriedCanvas,
+    drawn_canvas,
+    field,
+    fixed_canvas,
+    mended,
+    positions,
+    sampled,
+)
 from fastnst.net import StylizationNet
 
 
@@ -55,3 +68,80 @@ def test_net_without_a_canvas_goes_on_as_one_with_it_and_stylizes_almost_the_sam
     assert (new(content, canvas=torch.zeros(1, 1, 16, 20)) - old(content)).abs().mean() < 0.05
     blurred = old.renewed(antialias=True, canvas=False)
     assert [*blurred.state_dict().values()][2].equal([*old.state_dict().values()][2])
+
+
+def halves(*shifts: int) -> list[np.ndarray]:
+    """Returns pictures at half size, each moved by so many pixels of that to the left."""
+    picture = np.random.default_rng(0).integers(0, 256, (48, 160), np.uint8).repeat(2, 0).repeat(2, 1)
+    return [np.ascontiguousarray(picture[:96, 20 + shift : 148 + shift]) for shift in shifts]
+
+
+def flow_of(shift: float, shape: tuple[int, int] = (96, 128)) -> np.ndarray:
+    return np.full((*shape, 2), (shift, 0), np.float32)
+
+
+def test_canvas_of_a_still_picture_with_noise_stays_to_the_bit():
+    carried, (half,) = CarriedCanvas(), halves(0)
+    noisy = np.clip(half.astype(int) + np.random.default_rng(1).integers(-2, 3, half.shape), 0, 255).astype(np.uint8)
+    first = carried.next(half, None, 192, 256)
+    assert torch.equal(carried.next(noisy, flow_of(0.4), 192, 256), first)
+    assert torch.equal(first, fixed_canvas(192, 256))
+
+
+def test_canvas_moves_along_with_the_picture_by_whole_pixels():
+    carried, pictures = CarriedCanvas(), halves(0, 2, 4)
+    first = carried.next(pictures[0], None, 192, 256)
+    for picture in pictures[1:]:
+        last = carried.next(picture, flow_of(2), 192, 256)
+    inner = (slice(None), slice(None), slice(40, -40), slice(40, -60))
+    assert (last - first.roll(-8, 3))[inner].abs().mean() < 0.02 * DEVIATION
+    assert (last - first)[inner].abs().mean() > 0.5 * DEVIATION
+
+
+def test_canvas_is_never_blurred_however_long_it_is_carried():
+    carried, pictures = CarriedCanvas(), halves(*([0, 3] * 30))
+    canvas = carried.next(pictures[0], None, 192, 256)
+    first = canvas.diff(dim=3).std()
+    for place, picture in enumerate(pictures[1:]):
+        canvas = carried.next(picture, flow_of(3.3 if place % 2 else -2.9), 192, 256)
+    assert abs(float(canvas.diff(dim=3).std() / first) - 1) < 0.05
+
+
+def test_canvas_that_is_stretched_too_far_gives_way_to_a_new_one_without_losing_contrast():
+    carried, (half,) = CarriedCanvas(), halves(0)
+    carried.next(half, None, 192, 256)
+    x, y = positions(96, 128)
+    zoom = np.stack([0.05 * (64 - x), 0.05 * (48 - y)], -1)
+    deviations, maps = [], []
+    for step in range(30 + FADE):
+        other = np.roll(half, step + 1, 0)  # what moves changes
+        carried._before = np.full((192 // CELL, 256 // CELL), 128.0, np.float32)
+        deviations.append(float(carried.next(other, zoom, 192, 256).std()))
+        maps.append(len(carried._maps))
+    assert {1, 2} == set(maps)
+    assert 0.7 * DEVIATION < min(deviations) <= max(deviations) < 1.3 * DEVIATION
+
+
+def test_map_is_filled_from_its_surroundings_where_it_is_not_trusted():
+    offsets, trusted = np.full((40, 40, 2), 7, np.float32), np.ones((40, 40), np.float32)
+    offsets[15:25, 15:25], trusted[13:27, 13:27] = -90, 0
+    assert np.abs(mended(offsets, trusted)[18:22, 18:22] - 7).max() < 1
+
+
+def test_canvas_goes_on_from_its_memory_to_the_bit():
+    whole, first, second, pictures = CarriedCanvas(1.5), CarriedCanvas(1.5), CarriedCanvas(1.5), halves(0, 2, 4, 6)
+    assert whole.memory() == {}
+    at_once = [whole.next(picture, flow_of(2) if place else None, 191, 255) for place, picture in enumerate(pictures)]
+    for place in (0, 1):
+        first.next(pictures[place], flow_of(2) if place else None, 191, 255)
+    second.recall(first.memory())
+    for place in (2, 3):
+        assert torch.equal(second.next(pictures[place], flow_of(2), 191, 255), at_once[place])
+
+
+def test_texture_0_is_no_canvas_and_fixed_does_not_move():
+    (half,) = halves(0)
+    assert not CarriedCanvas(0.0).next(half, None, 192, 256).any()
+    fixed = CarriedCanvas(0.5, "fixed")
+    for flow in (None, flow_of(9)):
+        assert torch.equal(fixed.next(half, flow, 192, 256), 0.5 * fixed_canvas(192, 256))

@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fastnst.canvas import fixed_canvas
 from fastnst.checkpoint import load_checkpoint
 from fastnst.net import Statistics, StylizationNet
-from fastnst.shots import HASTE, RATE, ShotNorm, followed, given, is_cut
+from fastnst.shots import HASTE, RATE, Shot, followed, given, is_cut
 from fastnst.stylizer import in_half_precision
 
 
@@ -58,7 +59,7 @@ def test_statistics_that_are_chosen_are_used(net):
 
 def test_statistics_are_those_of_the_features(net):
     frame = torch.rand(2, 3, 24, 24)
-    features = net.encoder[0][0](frame)
+    features = net.encoder[0][0](net.seen(frame, None))
     first = own_statistics(net, frame)[0]
     torch.testing.assert_close(first.mean, features.mean((2, 3)))
     torch.testing.assert_close(first.variance, features.var((2, 3), correction=0))
@@ -68,37 +69,37 @@ def test_statistics_of_features_far_from_zero_are_exact(net):
     """A mean of squares less the square of the mean would lose them."""
     frame = torch.rand(1, 3, 64, 64)
     net.encoder[0][0].bias += 1000
-    expected = net.encoder[0][0](frame).double().var((2, 3), correction=0).float()
+    expected = net.encoder[0][0](net.seen(frame, None)).double().var((2, 3), correction=0).float()
     torch.testing.assert_close(own_statistics(net, frame)[0].variance, expected, rtol=1e-4, atol=0)
 
 
 def test_shot_in_half_precision_is_within_a_level(net):
     frames = torch.cat([scene(0), scene(0) * 0.9])
-    exact = ShotNorm(net)(frames)
-    assert grey_levels(ShotNorm(in_half_precision(net))(frames.half()).float(), exact) < 1
+    exact = Shot(net)(frames)
+    assert grey_levels(Shot(in_half_precision(net))(frames.half()).float(), exact) < 1
 
 
 def test_first_frame_of_a_shot_is_what_the_plain_net_paints(net):
     frame = scene(0)
-    torch.testing.assert_close(ShotNorm(net)(frame), net(frame), rtol=0, atol=1e-5)
+    torch.testing.assert_close(Shot(net)(frame), net(frame), rtol=0, atol=1e-5)
 
 
 def test_net_without_norm_layers_is_called_as_it_is():
     frames = torch.rand(2, 3, 16, 16)
-    assert torch.equal(ShotNorm(nn.Identity())(frames), frames)
+    assert torch.equal(Shot(nn.Identity())(frames), frames)
 
 
 def test_still_shot_stays_as_it_is(net):
     frames = scene(0).expand(6, -1, -1, -1)
-    painted = ShotNorm(net)(frames)
+    painted = Shot(net)(frames)
     torch.testing.assert_close(painted, painted[:1].expand_as(painted), rtol=0, atol=1e-5)
 
 
 def test_batch_gives_what_single_frames_give(net):
     frames = torch.cat([scene(0) * (1 - 0.03 * step) for step in range(5)])
-    one_by_one = ShotNorm(net)
+    one_by_one = Shot(net)
     singly = torch.cat([one_by_one(frame[None]) for frame in frames])
-    assert torch.equal(ShotNorm(net)(frames), singly)
+    assert torch.equal(Shot(net)(frames), singly)
 
 
 def test_object_that_moves_changes_a_far_background_less_than_with_frame_norm(net):
@@ -106,7 +107,7 @@ def test_object_that_moves_changes_a_far_background_less_than_with_frame_norm(ne
     frames = background.repeat(8, 1, 1, 1)
     for step in range(8):
         frames[step, :, 20:50, 4 * step : 4 * step + 24] = 1
-    for name, painter in (("frame", net), ("shot", ShotNorm(net))):
+    for name, painter in (("frame", net), ("shot", Shot(net))):
         far = painter(frames)[..., 88:]  # the object ends at 52, the receptive field of this small net is under 30
         changes[name] = (far[1:] - far[:-1]).abs().mean().item()
     assert changes["shot"] < 0.2 * changes["frame"]
@@ -135,7 +136,7 @@ def test_shot_stays_near_the_plain_net_when_light_changes(light):
     """Within 8 grey levels in every frame. With a slow average alone it is 20 to 80 at some point."""
     net = load_checkpoint("picasso").net
     frames = [(scene(2) * each).clamp(0, 1) for each in light]
-    painter = ShotNorm(net)
+    painter = Shot(net)
     with torch.inference_mode():
         painted = [painter(frame) for frame in frames]
         every = max(1, len(frames) // 60)  # of a long fade: the plain net takes as long as the painter
@@ -144,7 +145,7 @@ def test_shot_stays_near_the_plain_net_when_light_changes(light):
 
 
 def test_statistics_are_forgotten_at_a_cut(net):
-    painter = ShotNorm(net)
+    painter = Shot(net)
     painter(torch.cat([scene(0)] * 3))
     torch.testing.assert_close(painter(scene(5)), net(scene(5)), rtol=0, atol=1e-5)
 
@@ -185,3 +186,31 @@ def test_fast_pan_is_no_cut():
 
 def test_flat_frames_are_no_cut():
     assert not is_cut(torch.zeros(1, 3, 20, 20), torch.zeros(1, 3, 20, 20))
+
+
+def panned(frames, step=4):
+    """A scene under a camera that moves."""
+    wide = torch.cat([scene(3), scene(3).flip(3)], 3)
+    return torch.cat([wide[..., step * t : step * t + 96] for t in range(frames)])
+
+
+def test_shot_goes_on_from_its_memory_to_the_bit():
+    """The statistics, the canvas and the average, all of which a resumed render needs."""
+    torch.manual_seed(0)
+    net, frames = StylizationNet((4, 4, 4), 1).eval(), panned(6)
+    whole, first, second = (Shot(net, smooth=0.5) for _ in range(3))
+    with torch.inference_mode():
+        at_once = whole(frames)
+        in_parts = [first(frames[:3])]
+        second.recall({name: each.clone() for name, each in first.memory().items()})
+        in_parts.append(second(frames[3:]))
+    assert torch.equal(at_once, torch.cat(in_parts))
+
+
+def test_texture_reaches_the_net_and_nothing_is_remembered_where_nothing_is_asked_for():
+    torch.manual_seed(0)
+    net, frame = StylizationNet((4, 4, 4), 1).eval(), scene(3)
+    plain = Shot(net, norm="frame", canvas_motion="fixed", texture=0.5)
+    canvas = 0.5 * fixed_canvas(*frame.shape[-2:])
+    assert torch.equal(plain(frame), net(frame, canvas=canvas))
+    assert (plain.remembers, plain.memory()) == (False, {})

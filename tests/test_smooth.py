@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from fastnst.errors import ConfigError
-from fastnst.flow import backward_flow
+from fastnst.flow import at_full_size, backward_flow, half_luma
 from fastnst.smooth import CARRIED, MOVING, STEADY, STILL, MotionAverage
 
 
@@ -63,6 +63,10 @@ def test_painting_is_left_alone_where_nothing_of_it_was_seen_before(why):
     assert (smooth - painted).abs().mean() < (0.05 if why == "occlusion" else 1e-9)  # 1 - x is x somewhere
 
 
+def flow_back(before, frame):
+    return at_full_size(backward_flow(half_luma(before), half_luma(frame)), frame)
+
+
 @pytest.mark.parametrize("step", [1, 3, 8])
 def test_average_leaves_nothing_behind_a_square_that_moves(step):
     background, square, average = textured(64, 128) / 3, textured(24, 24, seed=3) / 2 + 0.5, MotionAverage(1.0)
@@ -70,7 +74,7 @@ def test_average_leaves_nothing_behind_a_square_that_moves(step):
     for t in range(10):
         content = background.clone()
         content[..., 20:44, 8 + step * t : 32 + step * t] = square
-        smooth = average.next(content, content, None if before is None else backward_flow(before, content))
+        smooth = average.next(content, content, None if before is None else flow_back(before, content))
         before = content
         off = 255 * (smooth - content).abs().amax(1)
         assert off.mean() < 2
@@ -101,7 +105,7 @@ def test_average_goes_on_from_its_memory_to_the_bit():
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (37, 61)])
 def test_average_keeps_every_size_and_half_precision(size):
     average, frames = MotionAverage(0.8), torch.rand(3, 1, 3, *size).half()
-    flows = [None, *(backward_flow(frames[t], frames[t + 1]) for t in range(2))]
+    flows = [None, *(flow_back(frames[t], frames[t + 1]) for t in range(2))]
     for frame, flow in zip(frames, flows, strict=True):
         smooth = average.next(frame, frame, flow)
         assert smooth.shape == frame.shape

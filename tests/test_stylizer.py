@@ -17,7 +17,7 @@ from fastnst.errors import ConfigError, EnvironmentFault, InputError, OutputErro
 from fastnst.images import to_float, to_uint8
 from fastnst.net import StylizationNet
 from fastnst.settings import LookSettings, VideoSettings
-from fastnst.shots import ShotNorm, is_cut
+from fastnst.shots import Shot, is_cut
 from fastnst.stylizer import Stylizer, find_device, in_half_precision
 from fastnst.video import encoders
 from fastnst.video.reader import VideoReader
@@ -140,7 +140,7 @@ def test_frame_that_small_tiles_cannot_save_is_explained_after_one_more_try(capl
 def test_frames_that_come_again_after_out_of_memory_are_remembered_once():
     frames = [noise(1, 3, 160, 32) for _ in range(3)]
     net = small_net()
-    shot = ShotNorm(net)
+    shot = Shot(net)
     expected = [to_uint8(shot(to_float(frame))) for frame in frames]
     greedy(net, 160 * 32 // 2)
     stylizer = Stylizer(net, "cpu")

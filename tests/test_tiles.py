@@ -4,7 +4,7 @@ from torch import nn
 
 from fastnst import tiles
 from fastnst.net import Statistics, StylizationNet
-from fastnst.shots import ShotNorm, given
+from fastnst.shots import Shot, given
 from fastnst.tiles import Tiled, reach
 
 STRIP = 16  # rows of the frame that a tile has of its own in these tests
@@ -64,7 +64,7 @@ def test_statistics_that_are_chosen_are_used(net):
 
 def test_shot_norm_is_the_same_in_tiles(net):
     frames = torch.cat([frame_of(101, 47) * (1 - 0.05 * step) for step in range(4)])
-    torch.testing.assert_close(ShotNorm(tiled(net, 47))(frames), ShotNorm(net)(frames), rtol=0, atol=1e-4)
+    torch.testing.assert_close(Shot(tiled(net, 47))(frames), Shot(net)(frames), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("rows", [4, 8, 16, 36])

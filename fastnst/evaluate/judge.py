@@ -26,7 +26,7 @@ from fastnst.flow import dis_flow, occlusion_mask
 from fastnst.images import to_float, to_uint8
 from fastnst.losses import content_loss, gram_matrix, style_loss
 from fastnst.metrics import Stylize
-from fastnst.shots import ShotNorm, given, is_cut
+from fastnst.shots import Shot, given, is_cut
 from fastnst.vgg import VGGFeatures
 from fastnst.video.reader import VideoReader
 
@@ -90,7 +90,7 @@ def net_painter(net: nn.Module, norm: str = "frame") -> Painter:
     """Returns a net at a clip's first frame; with `norm="shot"` it keeps the shot's statistics, as `infer.py` does."""
     if norm == "frame":
         return Painter(net, net)
-    shot = ShotNorm(net)
+    shot = Shot(net)
 
     def stylize(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
         return net(images, given(shot.statistics)) if shot.statistics else net(images)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from fastnst import cli
-from fastnst.dials import Smooth, dialled
+from fastnst.dials import dialled
 from fastnst.errors import ConfigError
 from fastnst.live.feeds import Feed, LiveFrame, Pixels, Say, find_source
 from fastnst.live.sinks import Sink, open_sink
@@ -45,7 +45,7 @@ class LiveStyle:
     Args:
         stylizer: of a checkpoint, its own dials at rest.
         norm: see `Stylizer.video`.
-        smooth: see `Smooth`.
+        smooth: see `MotionAverage`.
         dials: color and scale, see `dialled`.
     """
 
@@ -206,7 +206,7 @@ def check(settings: dict[str, Any]) -> None:
     if settings["size"] and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", str(settings["size"])):
         raise ConfigError(f"size={settings['size']} should be like 640x360")
     dialled(nn.Identity(), settings["strength"], settings["color"], settings["scale"])
-    Smooth(nn.Identity(), settings["smooth"])
+    LookSettings.of({"smooth": settings["smooth"]})
 
 
 def say(line: str) -> None:
