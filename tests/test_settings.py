@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -92,14 +93,12 @@ def test_no_value_of_any_setting_ends_in_anything_but_one_line(schema):
     messages, needed = [], {each.name: each.option.example for each in entries(schema) if each.option.example}
     for each in entries(schema):
         for value in ODD:
-            values = dict(needed)
-            nested = values
-            *folders, name = each.name.split(".")
-            for folder in folders:
-                nested = nested.setdefault(folder, {})
-            nested[name] = value
+            *groups, name = each.name.split(".")
+            values: dict[str, Any] = {name: value}
+            for group in reversed(groups):
+                values = {group: values}
             try:
-                schema.of(values)
+                schema.of(needed | values)
             except ConfigError as error:
                 messages.append(str(error))
     assert messages

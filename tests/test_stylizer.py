@@ -150,7 +150,7 @@ def test_frames_that_come_again_after_out_of_memory_are_remembered_once():
 
 
 @pytest.mark.parametrize("norm", ["shot", "frame"])
-def test_video_in_tiles_is_the_video_untiled(tmp_path: Path, norm: str):
+def test_video_in_tiles_is_the_video_untiled(tmp_path: Path, norm):
     source, net = silent(tmp_path / "in.mp4", "-frames:v", 4, size="64x160"), small_net()
     met, painted = greedy(net, 64 * 160), {}
     for limit in (None, 64 * 40):
