@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fastnst.settings import LookSettings, VideoSettings
     from fastnst.stylizer import Stylizer
 
-__all__ = ["Stylizer"]
+__all__ = ["LookSettings", "Stylizer", "VideoSettings"]
 
 
 def __getattr__(name: str) -> object:
-    """Imports `Stylizer` when it is asked for, so that `import fastnst` does not wait for torch."""
-    if name == "Stylizer":
-        from fastnst.stylizer import Stylizer
-
-        return Stylizer
+    """Imports what is asked for, so that `import fastnst` does not wait for torch."""
+    if name in __all__:
+        return getattr(import_module("fastnst.stylizer" if name == "Stylizer" else "fastnst.settings"), name)
     raise AttributeError(f"module 'fastnst' has no attribute {name!r}")
