@@ -1,6 +1,7 @@
 # make demo    stylize a real clip with a checkpoint that ships
 # make test    the tests
 # make lint    ruff and pyright
+# make docs    the site, into site/
 # make lock    requirements.lock: the versions that .venv has, which `make test` tests, and the hash of every file
 # make audit   known holes in what requirements.lock names
 # make oldest  imports, doctests and some tests with the oldest versions that pyproject.toml allows
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 TOOLS := $(VENV)/tools/bin
 OLDEST := $(VENV)/oldest
 
-.PHONY: demo test lint lock audit oldest clean
+.PHONY: demo test lint docs lock audit oldest clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m fastnst.demo
@@ -22,6 +23,10 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/installed
+	$(BIN)/python docs/settings.py
+	$(BIN)/mkdocs build --strict --quiet
 
 lock: $(VENV)/installed $(TOOLS)/uv
 	$(BIN)/pip freeze --exclude-editable > $(VENV)/versions.txt
@@ -46,10 +51,10 @@ $(TOOLS)/uv:
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "torch>=2.10" "torchvision>=0.25"
-	$(BIN)/pip install --quiet --editable ".[vgg,demo,sample,dev]"
+	$(BIN)/pip install --quiet --editable ".[vgg,demo,sample,plot,docs,dev]"
 	$(BIN)/python -c "import cv2" 2>/dev/null || { $(BIN)/pip uninstall --quiet --yes opencv-python \
 		&& $(BIN)/pip install --quiet opencv-python-headless; }
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from fastnst.settings import LookSettings, VideoSettings
     from fastnst.stylizer import Stylizer
 
-__all__ = ["LookSettings", "Stylizer", "VideoSettings"]
+__all__ = ["LookSettings", "Stylizer", "VideoSettings", "__version__"]
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import version
 
+from fastnst import __version__
 from fastnst.cli import leave
 from fastnst.errors import ConfigError
 
@@ -30,7 +30,7 @@ def main() -> None:
     if name in {"-h", "--help", "help"}:
         print(usage())
     elif name == "--version":
-        print(f"fastnst {version('fastnst')}")
+        print(f"fastnst {__version__}")
     elif name in COMMANDS:
         import_module(COMMANDS[name][0]).main(argv)
     else:
