@@ -74,7 +74,7 @@ class Entry(NamedTuple):
     @property
     def is_text(self) -> bool:
         """Whether text is taken as it was typed, such as a file name: Hydra's grammar would refuse some."""
-        return str in (self.hint, *get_args(self.hint))
+        return self.hint is str or (get_origin(self.hint) in (Union, UnionType) and str in get_args(self.hint))
 
     @property
     def allowed(self) -> str:

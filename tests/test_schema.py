@@ -28,6 +28,8 @@ class TemporalSettings(Settings):
 class BaseSettings(Settings):
     seed: int = option(0, "of the random numbers", low=0)
     threads: int | None = option(None, "CPU threads", low=1, may_change=True)
+    words: tuple[str, ...] = option(("a",), "some words")
+    name: str | tuple[str, ...] | None = option(None, "a name, or several")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,11 @@ def test_what_is_compared_is_all_but_what_is_marked():
     assert set(settings.flat()) == everything
     assert set(settings.flat(compared=True)) == everything - {"threads"}
     assert json.loads(json.dumps(settings.flat())) == settings.flat()
+
+
+def test_text_is_taken_as_it_was_typed_and_a_list_is_read(conf):
+    found = cli.load(SomeSettings, ["root=a b,(c)=[d", "words=[x,y z]", "name=[e]"])
+    assert (found.root, found.words, found.name) == ("a b,(c)=[d", ("x", "y z"), "[e]")
 
 
 def test_a_file_of_a_group_says_only_what_differs(conf):
