@@ -25,8 +25,7 @@ lint: $(VENV)/installed
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/installed
-	$(BIN)/python docs/settings.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(VENV)/installed $(TOOLS)/uv
 	$(BIN)/pip freeze --exclude-editable > $(VENV)/versions.txt
