@@ -37,6 +37,7 @@ from fastnst.evaluate.judge import METRICS, ClipFile, Grams, evaluate_clip, mean
 from fastnst.evaluate.report import aligned, front, rounded, shown
 from fastnst.files import replaced
 from fastnst.images import save_image, to_array
+from fastnst.settings import TrainSettings
 from fastnst.stylizer import NORMS, find_device
 from fastnst.vgg import VGGFeatures, load_vgg
 
@@ -57,7 +58,6 @@ VARIANTS = {  # of the best arm
     "weight150": ["temporal.weight=150"],  # with the arm itself, at 50, and the next one: the curve
     "weight400": ["temporal.weight=400"],
     "antialias": ["net.antialias=true"],
-    "shared": ["temporal.shared_statistics=true"],
 }
 PLAIN = ("none", "none-clips")
 SHARED = {"loss.style_weight": "5", "temporal.weight": "50"}  # of every arm that says nothing else
@@ -66,7 +66,6 @@ FIRST_TRIAL, MATCH, TRIALS = 10.0, 0.05, 3  # style weights that bring the style
 TRIED = {  # on top of the strong weight and the first of those; what helped, WIDE, is in every trial
     "": [],
     "-noise": ["temporal.sigma=[0.02,0.1]"],  # twice the noise
-    "-feature": ["temporal.feature_weight=0.005"],
     "-antialias": ["net.antialias=true"],
     "-lowrate": ["trainer.tail=0.8"],  # the learning rate falls during four fifths of the run, not two
     "-wide-soft": [*WIDE, "data.soft=0.3"],
@@ -225,11 +224,11 @@ class Bench:
             f"style={arm.style}", f"net={options.net}", f"seed={options.seed}", f"trainer={options.trainer}",
             f"trainer.precision={options.precision}",
             f"trainer.image_size={options.size}", f"trainer.batch_size={options.batch}",
-            f"trainer.validate_every={options.steps}", "trainer.save_every=50", "data.workers=1", "logger=none",
+            f"trainer.validate_every={options.steps}", "trainer.save_every=50", "data.workers=1", "wandb=false",
             f"run={folder}", "resume=auto",
         ]  # fmt: skip
         try:
-            cli.settings("train", [cli.quoted(text, {"run", "data.root"}) for text in overrides])
+            cli.load(TrainSettings, overrides)
         except ConfigError as error:
             self.broken[arm.name] = f"not built: {cli.one_line(error)}"
             return

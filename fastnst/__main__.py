@@ -13,7 +13,7 @@ from fastnst.errors import ConfigError
 COMMANDS = {  # the module whose `main(argv)` runs it, and what it does
     "infer": ("fastnst.inference", "stylizes videos and pictures"),
     "live": ("fastnst.live.__main__", "stylizes a camera, a stream or a pipe as it comes"),
-    "train": ("fastnst.training.run", "trains a net on a style picture"),
+    "train": ("fastnst.training.__main__", "trains a net on a style picture"),
     "evaluate": ("fastnst.evaluate.__main__", "measures how still nets hold, and how much of the style they have"),
 }
 

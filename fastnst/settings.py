@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fastnst.errors import ConfigError
-from fastnst.schema import Settings, option
+from fastnst.schema import Settings, group, option, shown
 
 if TYPE_CHECKING:
     from fastnst.video.reader import VideoReader
@@ -152,3 +152,205 @@ class InferSettings(VideoSettings, MachineSettings):
     report: Literal["text", "json"] = option(
         "text", "what is printed at the end; json, for programs: one line on standard output", may_change=True
     )
+
+
+Layer = Literal[
+    "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"
+]  # of VGG-16
+WEIGHT = 1e9  # the largest weight of a loss
+SEED = 2**32 - 1  # the largest that NumPy takes
+PLAIN_NAME = re.compile(r"[\w-][\w.-]{0,59}")  # what a folder and a file can be called, and that leads nowhere else
+
+
+def is_plain_name(name: str) -> None:
+    """Raises ConfigError if `style.name` cannot be the name of a folder."""
+    if not PLAIN_NAME.fullmatch(name):
+        raise ConfigError(f"style.name={shown(name)} must be letters, digits, '.', '_' and '-', at most 60")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleSettings(Settings):
+    """The style picture."""
+
+    PREFIX = "style."
+    name: str = option("picasso", "the drawn picture that ships under this name", check=is_plain_name, may_change=True)
+    image: str | None = option(
+        None, "a picture of yours instead; its file name then names the style", path=True, may_change=True
+    )
+    size: int = option(384, "pixels of its shorter side: larger makes broader strokes", low=64, high=4096)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetSettings(Settings):
+    """The net."""
+
+    PREFIX = "net."
+    preset: Literal["johnson", "half"] = option(
+        "half", "johnson: as in the paper, 1.7 million parameters; half: a quarter of the work"
+    )
+    antialias: bool = option(True, "blur before each stride: as steady at 5 % less style loss, for a little more work")
+    canvas: bool = option(
+        True, "a noise field as fourth input, so that strokes on flat walls have something to hold on to"
+    )
+    init: str | None = option(
+        None, "a trained net to begin from: another style shortens the training", path=True, may_change=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionSettings(Settings):
+    """The made-up motion between a photo and its next frame: each the largest value that is drawn."""
+
+    PREFIX = "temporal.motion."
+    shift: float = option(12.0, "pixels along each axis", low=0, high=1000)
+    degrees: float = option(3.0, "rotation about the centre", low=0, high=180)
+    zoom: float = option(0.06, "relative change of size", low=0, high=0.9)
+    wave: float = option(1.5, "pixels, deviation of a smooth random field that bends the photo", low=0, high=100)
+    gain: float = option(0.1, "relative change of contrast", low=0, high=1)
+    brightness: float = option(0.03, "change of brightness, of the range from 0 to 1", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalSettings(Settings):
+    """What makes the net hold still."""
+
+    PREFIX = "temporal."
+    pair: Literal["none", "noise", "motion", "mixed", "video", "previous"] = option(
+        "mixed",
+        "the next frame of a photo is: the photo with noise; moved by a known flow; one of these (of clips, also what "
+        "followed); what followed in the clip; the same as if nothing moved; or there is none",
+    )
+    weight: float = option(
+        600.0, "of the temporal loss, 60 times loss.style_weight: where a style stays pale raise both, where it boils "
+        "raise this one",
+        low=0, high=WEIGHT,
+    )  # fmt: skip
+    ramp: tuple[float, float] = option(
+        (0.0, 0.25), "parts of the run between which the weight rises from 0: the style comes first",
+        low=0, high=1, ordered=True,
+    )  # fmt: skip
+    sigma: tuple[float, float] = option(
+        (0.01, 0.05), "lowest and highest noise level, of the range from 0 to 1: raise it for noisy cameras",
+        low=0, high=1, ordered=True,
+    )  # fmt: skip
+    patterns: tuple[Literal["sparse", "gaussian", "correlated", "jpeg"], ...] = option(
+        ("sparse", "gaussian", "correlated", "jpeg"), "kinds of noise to draw from"
+    )
+    motion: MotionSettings = group(MotionSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(Settings):
+    """What is trained on."""
+
+    PREFIX = "data."
+    source: Literal["folder", "sample", "clips"] = option(
+        "folder", "a folder of photos; the photos that pip packages carry; or a folder of video clips", may_change=True
+    )
+    root: str | None = option("data/train2017", "the folder, with its subfolders", path=True, may_change=True)
+    clips: str | None = option(
+        None, "a folder of video clips beside the photos: half of the crops are then of their frames, with real motion",
+        path=True, may_change=True,
+    )  # fmt: skip
+    download: bool = option(False, "fetch COCO train2017, 18 GB, into the root first", may_change=True)
+    url: str = option("http://images.cocodataset.org/zips/train2017.zip", "the zip to fetch", may_change=True)
+    soft: float = option(
+        0.0, "share of the photos that are put out of focus: steadier on soft footage, a little less style",
+        low=0, high=1,
+    )  # fmt: skip
+    max_bad: float = option(
+        0.01, "share of unusable files up to which the rest is trained on", low=0, high=1, may_change=True
+    )
+    workers: int = option(
+        -1, "processes that read; 0: none; -1: one per CPU core but one, 8 at most", low=-1, high=256, may_change=True
+    )
+    validation: int = option(4, "photos that are set aside to validate with", low=1, high=1000)
+
+    def check(self) -> None:
+        """Raises ConfigError if there is no folder to read."""
+        if self.source != "sample" and not self.root:
+            raise ConfigError(
+                "data.root is missing; write data.root=FOLDER, or data=sample for photos from pip packages"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings(Settings):
+    """How it is trained."""
+
+    PREFIX = "trainer."
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = option(
+        "auto", "what computes; auto: a GPU if there is one", may_change=True
+    )
+    devices: int = option(1, "how many of them", low=1, high=1024, may_change=True)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = option(
+        "bf16-mixed", "of the numbers; the losses are in float32 all the same"
+    )
+    image_size: int = option(256, "side of the training crops, pixels", low=64, high=2048)
+    batch_size: int = option(8, "crops per step, over all devices together", low=1, high=4096)
+    max_steps: int = option(40000, "length of the run", low=1, high=10**8)
+    learning_rate: float = option(1e-3, "of Adam, until the tail; lower it where training diverges", above=0, high=1)
+    tail: float = option(0.4, "part of the run, at its end, in which the learning rate falls", low=0, high=1)
+    clip_norm: float = option(10.0, "the gradient is made no longer than this", above=0, high=WEIGHT)
+    ema: float = option(
+        0.99, "the finished net is an average over steps: weight of the past in it; 0: the last step alone",
+        low=0, high=0.9999,
+    )  # fmt: skip
+    validate_every: int = option(1000, "steps", low=1, high=10**8)
+    save_every: int = option(1000, "steps", low=1, high=10**8, may_change=True)
+
+    def check(self) -> None:
+        """Raises ConfigError if the devices cannot share a batch."""
+        if self.batch_size % self.devices:
+            raise ConfigError(f"trainer.batch_size={self.batch_size} must be a multiple of {self.devices} devices")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings(Settings):
+    """What the net learns, beside holding still."""
+
+    PREFIX = "loss."
+    content_layer: Layer = option("relu2_2", "of VGG-16; relu3_3 keeps less detail and leaves the style more room")
+    style_layers: tuple[Layer, ...] = option(
+        ("relu1_2", "relu2_2", "relu3_3", "relu4_3"), "of VGG-16; later ones see larger shapes"
+    )
+    content_weight: float = option(1.0, "raise it to keep more of the photo", low=0, high=WEIGHT)
+    style_weight: float = option(
+        10.0, "raise it for more style, and temporal.weight by the same factor", low=0, high=WEIGHT
+    )
+    tv_weight: float = option(1.0, "raise it for smoother areas", low=0, high=WEIGHT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Settings):
+    """Settings of `train`: one net for one style."""
+
+    seed: int = option(0, "another one gives another net of the same kind", low=0, high=SEED)
+    run: str | None = option(
+        None, "folder of the run: checkpoints, metrics, pictures, the finished net; null: runs/STYLE",
+        path=True, may_change=True,
+    )  # fmt: skip
+    resume: str | None = option(
+        None, "auto continues the run in that folder, if there is one; or the path of a last.ckpt",
+        path=True, may_change=True,
+    )  # fmt: skip
+    overwrite: bool = option(False, "start over in a folder that holds a run", may_change=True)
+    vgg: str = option("auto", "weights of the loss network: auto, or the path of a file", path=True, may_change=True)
+    wandb: bool = option(
+        True, "log to W&B too, offline without an account; metrics.jsonl is always there", may_change=True
+    )
+    style: StyleSettings = group(StyleSettings)
+    net: NetSettings = group(NetSettings)
+    temporal: TemporalSettings = group(TemporalSettings)
+    data: DataSettings = group(DataSettings)
+    trainer: TrainerSettings = group(TrainerSettings)
+    loss: LossSettings = group(LossSettings)
+
+    def check(self) -> None:
+        """Raises ConfigError for a temporal loss that needs clips where there are none, and for a missing net."""
+        if self.temporal.pair in ("video", "previous") and self.data.source != "clips":
+            raise ConfigError(f"temporal.pair={self.temporal.pair} needs real frames: data=clips data.root=FOLDER")
+        if self.data.clips and self.data.source == "clips":
+            raise ConfigError("data.clips is for clips beside photos; with data=clips, data.root names the clips")
+        if self.data.clips and self.temporal.pair == "none":
+            raise ConfigError("data.clips needs a temporal loss: clips are for the motion in them; temporal=mixed")

@@ -31,7 +31,8 @@ from fastnst.errors import ConfigError, FastnstError, InputError
 from fastnst.flow import load_raft
 from fastnst.images import load_image
 from fastnst.net import StylizationNet
-from fastnst.training.callbacks import AtomicCheckpointIO, load_training_checkpoint
+from fastnst.settings import TrainSettings
+from fastnst.training.saving import AtomicCheckpointIO, load_training_checkpoint
 from fastnst.vgg import read_weights
 from fastnst.video import opening
 from fastnst.video.opening import main_video_stream, open_input
@@ -136,20 +137,20 @@ def test_lock_pins_all_that_pyproject_asks_for_by_hash():
         "+_target_=os.system", "++loss._target_=os.system", "loss._target_=os.system", "style={_target_:os.system}",
         "style.name={_target_:os.system}", "trainer.precision={_target_:os.system}", "seed={_target_:os.system}",
         "vgg={_target_:os.system}", "temporal.pair={_target_:torch.load,weights_only:false}", "~loss",
-        "hydra.searchpath=[file:///tmp]", "style=../../etc/x", "style=/etc/x", "style=a\0b", "logger=../style/picasso",
+        "hydra.searchpath=[file:///tmp]", "style=../../etc/x", "style=/etc/x", "style=a\0b", "data=../style/picasso",
     ],
 )  # fmt: skip
 def test_target_or_path_in_an_override_is_an_error_in_one_line(override):
     with pytest.raises(ConfigError) as fault:
-        cli.settings("train", [override])
+        cli.load(TrainSettings, [override])
     assert "\n" not in str(fault.value)
 
 
 def test_settings_file_elsewhere_cannot_be_named(tmp_path):
     (tmp_path / "evil.yaml").write_text("name: picasso\nimage: null\nsize: 64\nseed: 1\n")
     way = os.path.relpath(tmp_path / "evil", ROOT / "conf" / "style")
-    with pytest.raises(ConfigError, match="should be one of clouds, liechtenstein, picasso, wave"):
-        cli.settings("train", [f"style={way}"])
+    with pytest.raises(ConfigError, match="must be clouds, liechtenstein, picasso or wave"):
+        cli.load(TrainSettings, [f"style={way}"])
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "a\0b", "", "x" * 101, "a\nb"])

@@ -19,7 +19,8 @@ from urllib.parse import urlparse
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-START_TIMEOUT = 20  # seconds that W&B may take to answer before the run goes on offline
+PROJECT = "fastnst"  # of W&B
+START_TIMEOUT = 20  # seconds that W&B may take to answer before the run continues offline
 FINISH_TIMEOUT = 120  # seconds that the last upload may take before the rest is left to `wandb sync`
 
 
@@ -32,13 +33,12 @@ class Dashboard(Logger):
         folder: the run's folder.
         name: the run's name.
         config: the settings; file names are cut to their last part before they leave the machine.
-        wandb: use W&B.
-        project: W&B's project.
+        wandb: use W&B; its project is `PROJECT`, or what WANDB_PROJECT says.
     """
 
-    def __init__(self, folder: Path, name: str, config: Mapping[str, Any], wandb: bool, project: str) -> None:
+    def __init__(self, folder: Path, name: str, config: Mapping[str, Any], wandb: bool) -> None:
         super().__init__()
-        self.folder, self.run_name, self.project = folder, name, project
+        self.folder, self.run_name = folder, name
         self.config = without_paths(config)
         self.failures = 0
         self.run: Any = None
@@ -57,7 +57,7 @@ class Dashboard(Logger):
 
     @rank_zero_only
     def start(self) -> None:
-        """Begins the W&B run, or goes on with the one that the folder holds."""
+        """Begins the W&B run, or continues the one that the folder holds."""
         import wandb
         from wandb.errors import AuthenticationError, CommError
 
@@ -70,8 +70,8 @@ class Dashboard(Logger):
 
         def init(mode: str, run_id: str) -> Any:
             return wandb.init(
-                project=self.project, name=self.run_name, id=run_id, resume="allow", dir=self.folder,
-                mode=mode, config=self.config, settings=quiet,  # pyright: ignore[reportArgumentType]
+                project=os.environ.get("WANDB_PROJECT") or PROJECT, name=self.run_name, id=run_id, resume="allow",
+                dir=self.folder, mode=mode, config=self.config, settings=quiet,  # pyright: ignore[reportArgumentType]
             )  # fmt: skip
 
         try:

@@ -5,8 +5,8 @@ All randomness comes from the generator, one per picture, so that a training ste
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from fastnst.errors import ConfigError
 from fastnst.flow import affine_flow, inside, warp
 from fastnst.images import to_float, to_uint8
+from fastnst.settings import MotionSettings, TemporalSettings
 
 PATTERNS = ("sparse", "gaussian", "correlated", "jpeg")
 
@@ -65,25 +66,17 @@ class NoisePair:
     Source: Rainy and de Berker 2018, "Stabilizing neural style-transfer for video" (Element AI): sparse noise.
     Differs: a level and a pattern drawn per picture instead of one for the whole training; the pair's first frame is
     clean.
-
-    Raises:
-        ConfigError: a pattern is unknown, or the levels are not 0 <= low <= high.
     """
 
     def __init__(self, sigma: tuple[float, float], patterns: Sequence[str] = PATTERNS) -> None:
-        low, high = sigma
-        if not 0 <= low <= high:
-            raise ConfigError(f"temporal.sigma=[{low}, {high}] must be two levels, low and high, 0 or above")
-        if not patterns or not set(patterns) <= set(PATTERNS):
-            raise ConfigError(f"temporal.patterns={list(patterns)} must be some of {', '.join(PATTERNS)}")
-        self.sigma, self.patterns = (low, high), tuple(patterns)
+        self.sigma, self.patterns = sigma, tuple(patterns)
 
     def __call__(
         self, content: Float[Tensor, "3 height width"], generator: Generator, filmed: NextFrame | None = None
     ) -> NextFrame:
         """Returns the picture with noise."""
         pattern = self.patterns[int(torch.randint(len(self.patterns), (), generator=generator))]
-        level = between(*self.sigma, generator)
+        level = uniform(*self.sigma, generator)
         if pattern == "jpeg":
             noisy = reencoded(content, quality=round(min(95.0, max(20.0, 100 - 1200 * level))))
         else:
@@ -98,41 +91,14 @@ class MotionPair:
     The flow is exact, and so is the mask of pixels that come from inside the picture: no video, no flow network.
 
     Args:
-        shift: largest shift along each axis, pixels; what is drawn is a fraction of a pixel as a rule.
-        degrees: largest rotation about the centre.
-        zoom: largest relative change of size, 0.02 for two percent.
-        wave: deviation of a smooth random field that bends the picture, pixels.
-        gain: largest relative change of contrast.
-        brightness: largest change of brightness, in units of the [0, 1] range.
+        largest: shift, rotation, change of size and of light; each is drawn from 0 to this, in either direction.
         noise: what is added last, or None.
 
     Source: Ruder et al. 2018, arXiv:1708.04538 (motion made up on stills); Wang et al. 2020, "Consistent Video Style
     Transfer via Relaxation and Regularization", doi:10.1109/TIP.2020.3024018 (smooth random fields, changing light).
-
-    Raises:
-        ConfigError: a setting is below 0.
     """
 
-    def __init__(
-        self,
-        shift: float,
-        degrees: float,
-        zoom: float,
-        wave: float,
-        gain: float,
-        brightness: float,
-        noise: NoisePair | None,
-    ) -> None:
-        largest = {
-            "shift": shift,
-            "degrees": degrees,
-            "zoom": zoom,
-            "wave": wave,
-            "gain": gain,
-            "brightness": brightness,
-        }
-        if low := [name for name, value in largest.items() if value < 0]:
-            raise ConfigError(f"temporal.{low[0]}={largest[low[0]]} must be 0 or above")
+    def __init__(self, largest: MotionSettings, noise: NoisePair | None) -> None:
         self.largest, self.noise = largest, noise
 
     def __call__(
@@ -140,15 +106,18 @@ class MotionPair:
     ) -> NextFrame:
         """Returns the picture moved, relit, and with noise."""
 
-        def drawn(name: str) -> float:
-            return between(-self.largest[name], self.largest[name], generator)
+        def drawn(limit: float) -> float:
+            return uniform(-limit, limit, generator)
 
+        largest = self.largest
         height, width = content.shape[-2:]
-        move = affine_flow(height, width, (drawn("shift"), drawn("shift")), drawn("degrees"), 1 + drawn("zoom"))
-        coarse = torch.randn(1, 2, 4, 4, generator=generator) * self.largest["wave"]
+        move = affine_flow(
+            height, width, (drawn(largest.shift), drawn(largest.shift)), drawn(largest.degrees), 1 + drawn(largest.zoom)
+        )
+        coarse = torch.randn(1, 2, 4, 4, generator=generator) * largest.wave
         wave = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
         flow = (move + wave).to(content)
-        moved = warp(content[None], flow)[0] * (1 + drawn("gain")) + drawn("brightness")
+        moved = warp(content[None], flow)[0] * (1 + drawn(largest.gain)) + drawn(largest.brightness)
         after = self.noise(moved.clamp(0, 1), generator).content_next if self.noise else moved.clamp(0, 1)
         return NextFrame(after, flow[0], inside(flow)[0])
 
@@ -222,7 +191,7 @@ def reencoded(picture: Float[Tensor, "3 height width"], quality: int) -> Float[T
     return to_float(torch.from_numpy(decoded).permute(2, 0, 1)).flip(0).to(picture)
 
 
-def between(low: float, high: float, generator: Generator) -> float:
+def uniform(low: float, high: float, generator: Generator) -> float:
     """Returns a number drawn uniformly from [low, high)."""
     return low + (high - low) * float(torch.rand((), generator=generator))
 
@@ -230,39 +199,36 @@ def between(low: float, high: float, generator: Generator) -> float:
 REAL: dict[str, type[VideoPair]] = {"video": VideoPair, "previous": PreviousPair}  # pairs that need data=clips
 
 
-def make_pair(temporal: Mapping[str, Any]) -> Pair | None:
-    """Returns what `conf/temporal/*.yaml` names in `pair`: None for `none`.
-
-    Raises:
-        ConfigError: there is no such pair, or its settings are out of range.
-    """
-    kind = temporal["pair"]
-    if kind == "none":
+def make_pair(temporal: TemporalSettings) -> Pair | None:
+    """Returns what `temporal.pair` names: None for "none"."""
+    if temporal.pair == "none":
         return None
-    if kind in REAL:
-        return REAL[kind]()
-    if kind not in {"noise", "motion", "mixed"}:
-        raise ConfigError(f"temporal.pair={kind} must be one of none, noise, motion, mixed, {', '.join(REAL)}")
-    noise = NoisePair(temporal["sigma"], temporal["patterns"])
-    if kind == "noise":
+    if temporal.pair in REAL:
+        return REAL[temporal.pair]()
+    noise = NoisePair(temporal.sigma, temporal.patterns)
+    if temporal.pair == "noise":
         return noise
-    motion = MotionPair(**temporal["motion"], noise=noise)
-    return motion if kind == "motion" else MixedPair([noise, motion])
+    motion = MotionPair(temporal.motion, noise)
+    return motion if temporal.pair == "motion" else MixedPair([noise, motion])
 
 
 def next_frames(
     pair: Pair,
     content: Float[Tensor, "batch 3 height width"],
     seeds: Sequence[int],
-    filmed: NextFrame | None = None,
+    filmed: Sequence[NextFrame | None] = (),
 ) -> NextFrame:
-    """Returns the next frames of a batch, each picture's drawn from a seed of its own."""
-    followed: list[NextFrame | None] = [None] * len(content)
-    if filmed is not None and filmed.flow is not None:
-        followed = [NextFrame(*parts) for parts in zip(filmed.content_next, filmed.flow, filmed.mask, strict=True)]
+    """Returns the next frames of a batch, each picture's drawn from a seed of its own.
+
+    Args:
+        pair: makes them.
+        content: the pictures, in [0, 1].
+        seeds: one for each picture.
+        filmed: the frames that really followed, None for photos; or nothing at all.
+    """
     frames = [
         pair(picture, Generator().manual_seed(seed), after)
-        for picture, seed, after in zip(content, seeds, followed, strict=True)
+        for picture, seed, after in zip(content, seeds, filmed or [None] * len(content), strict=True)
     ]
     still = torch.zeros_like(content[0, :2])
     moves = any(frame.flow is not None for frame in frames)

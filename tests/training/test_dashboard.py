@@ -50,7 +50,7 @@ def test_paths_are_cut_to_their_last_part():
 
 
 def test_without_wandb_only_json_lines_are_written(tmp_path):
-    dashboard = Dashboard(tmp_path, "run", CONFIG, wandb=False, project="p")
+    dashboard = Dashboard(tmp_path, "run", CONFIG, wandb=False)
     dashboard.log_metrics({"train/loss": 1.5, "epoch": 0}, step=3)
     dashboard.log_metrics({"train/loss": 1.25}, step=4)
     dashboard.finish(0)
@@ -63,7 +63,7 @@ def test_without_a_key_wandb_runs_offline_says_how_to_sync_and_leaks_nothing(tmp
     monkeypatch.setattr("sys.argv", ["train.py", "data.root=/home/alice/secret/coco"])
     folder = tmp_path / "run"
     folder.mkdir()
-    dashboard = Dashboard(folder, "picasso", CONFIG, wandb=True, project="fastnst")
+    dashboard = Dashboard(folder, "picasso", CONFIG, wandb=True)
     dashboard.log_metrics({"train/loss": 1.5}, step=3)
     (folder / "net.ckpt").write_bytes(b"weights")
     dashboard.log_checkpoint(folder / "net.ckpt")
@@ -80,9 +80,9 @@ def test_without_a_key_wandb_runs_offline_says_how_to_sync_and_leaks_nothing(tmp
     assert not re.search(rb"(?<![0-9A-Za-z])" + host + rb"(?![0-9A-Za-z])", written)
 
 
-def test_second_start_goes_on_with_the_same_wandb_run(tmp_path):
+def test_second_start_continues_the_same_wandb_run(tmp_path):
     for _ in range(2):
-        Dashboard(tmp_path, "picasso", {}, wandb=True, project="fastnst").finish(0)
+        Dashboard(tmp_path, "picasso", {}, wandb=True).finish(0)
     run_id = (tmp_path / "wandb_id").read_text()
     runs = list(tmp_path.glob("wandb/offline-run-*"))
     assert len(runs) == 2
@@ -95,7 +95,7 @@ def test_unreachable_server_means_offline_in_one_line(tmp_path):
 from pathlib import Path
 from fastnst.training import dashboard
 dashboard.START_TIMEOUT = 3
-board = dashboard.Dashboard(Path({str(tmp_path)!r}), "picasso", {{}}, wandb=True, project="fastnst")
+board = dashboard.Dashboard(Path({str(tmp_path)!r}), "picasso", {{}}, wandb=True)
 board.log_metrics({{"train/loss": 1.5}}, step=3)
 board.finish(0)
 assert board.failures == 0
@@ -118,7 +118,7 @@ class Broken:
 
 
 def test_failing_dashboard_is_reported_once_and_never_raises(tmp_path, capsys):
-    dashboard = Dashboard(tmp_path, "run", {}, wandb=False, project="p")
+    dashboard = Dashboard(tmp_path, "run", {}, wandb=False)
     dashboard.run = Broken()
     for step in range(3):
         dashboard.log_metrics({"train/loss": 1.0}, step=step)
@@ -139,7 +139,7 @@ class Hanging:
 
 def test_dashboard_that_hangs_at_the_end_is_left_behind(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("fastnst.training.dashboard.FINISH_TIMEOUT", -4.9)
-    dashboard = Dashboard(tmp_path, "run", {}, wandb=False, project="p")
+    dashboard = Dashboard(tmp_path, "run", {}, wandb=False)
     dashboard.run = Hanging()
     began = time.monotonic()
     dashboard.finish(0)

@@ -1,55 +1,13 @@
-import http.server
-import io
 import struct
-import threading
-import zipfile
 import zlib
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from fastnst.errors import ConfigError, EnvironmentFault
-from fastnst.training.photos import (
-    ContentPhotos,
-    Photos,
-    StepSampler,
-    centre_box,
-    cropped,
-    download,
-    find_photos,
-    fingerprint,
-    random_box,
-    sample_photos,
-)  # fmt: skip
-
-
-def batches(count, **changes):
-    settings = {"photos": 10, "batch_size": 4, "seed": 0, "first_step": lambda: 0, **changes}
-    iterator = iter(StepSampler(**settings))
-    return [next(iterator) for _ in range(count)]
-
-
-def test_every_photo_comes_once_before_any_comes_again():
-    photos = [photo for batch in batches(5) for photo, _ in batch]
-    assert sorted(photos[:10]) == sorted(photos[10:]) == list(range(10))
-    assert photos[:10] != photos[10:]
-
-
-def test_sampler_goes_on_at_the_step_it_is_told():
-    assert batches(8)[5:] == batches(3, first_step=lambda: 5)
-
-
-def test_another_seed_gives_another_order():
-    assert [photo for photo, _ in batches(2, seed=1)[0]] != [photo for photo, _ in batches(2)[0]]
-
-
-def test_two_ranks_share_the_batch_of_one():
-    one, first, second = batches(3), batches(3, rank=0, ranks=2), batches(3, rank=1, ranks=2)
-    assert [sorted(a + b) for a, b in zip(first, second, strict=True)] == [sorted(batch) for batch in one]
+from fastnst.errors import ConfigError
+from fastnst.training.photos import Photos, centre_box, cropped, find_photos, random_box, sample_photos
 
 
 def test_crop_is_a_function_of_its_key(photo_folder):
@@ -144,19 +102,6 @@ def test_folder_without_photos_fails(content, tmp_path):
         find_photos(tmp_path / "nothing" if content is None else tmp_path)
 
 
-def test_validation_photos_are_kept_out_of_training(photo_folder):
-    paths, _ = find_photos(photo_folder)
-    photos = ContentPhotos(paths, 32, 4, workers=0, validation=4, seed=0)
-    assert len(photos.validation_items) == 4
-    assert sorted(photos.items + photos.validation_items) == paths
-    assert photos.validation().shape == (4, 3, 32, 32)
-
-
-def test_one_photo_fails(photo_folder):
-    with pytest.raises(ConfigError, match="too few"):
-        ContentPhotos([photo_folder / "00.png"], 32, 4, workers=0, validation=4, seed=0)
-
-
 def test_sample_photos_come_with_pip_packages():
     photos = sample_photos()
     assert len(photos) >= 10
@@ -164,73 +109,22 @@ def test_sample_photos_come_with_pip_packages():
     assert Photos(photos, 32)[(0, (0,))]["unreadable"] == []
 
 
-def test_fingerprint_tells_folders_apart(photo_folder):
-    paths, _ = find_photos(photo_folder)
-    assert fingerprint(paths) == fingerprint(list(paths)) != fingerprint(paths[1:])
+def test_links_to_folders_are_followed_and_loops_are_not(photo_folder, tmp_path):
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    Image.open(photo_folder / "00.png").save(root / "sub" / "a.png")
+    (root / "more").symlink_to(photo_folder)
+    (root / "sub" / "up").symlink_to(root)
+    (root / "twice").symlink_to(photo_folder)
+    (root / "gone").symlink_to(tmp_path / "nothing")
+    photos, bad = find_photos(root)
+    assert len(photos) == 13
+    assert bad == {}
 
 
-class Resumable(http.server.SimpleHTTPRequestHandler):
-    """A file server that knows the Range header, as COCO's does."""
-
-    asked: list[str | None]
-
-    def do_GET(self):
-        whole = Path(self.translate_path(self.path)).read_bytes()
-        asked = self.headers.get("Range")
-        self.asked.append(asked)
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        if start >= len(whole):
-            self.send_error(416)
-            return
-        self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(whole) - start))
-        self.end_headers()
-        self.wfile.write(whole[start:])
-
-    def log_message(self, format, *_):
-        pass
-
-
-@pytest.fixture
-def server(photo_folder, tmp_path):
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for path in photo_folder.iterdir():
-            archive.write(path, f"train2017/{path.name}")
-    (tmp_path / "www").mkdir()
-    (tmp_path / "www" / "train2017.zip").write_bytes(packed.getvalue())
-    handler = type("Handler", (Resumable,), {"asked": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path / "www"))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/train2017.zip", handler.asked, packed.getvalue()
-        server.shutdown()
-
-
-@pytest.mark.parametrize("share", [0, 0.5, 1])
-def test_download_goes_on_where_it_stopped(server, share, tmp_path, photo_folder):
-    url, asked, whole = server
-    root = tmp_path / "coco"
-    root.mkdir()
-    done = int(len(whole) * share)
-    if done:
-        (root / "train2017.zip.part").write_bytes(whole[:done])
-    download(url, root)
-    assert asked == [f"bytes={done}-" if done else None]
-    names = [path.name for path in find_photos(root)[0]]
-    assert names == sorted(path.name for path in photo_folder.iterdir())
-    assert not list(root.glob("*.part"))
-    download(url, root)
-    assert len(asked) == 1  # complete: nothing is asked for again
-
-
-def test_download_of_something_else_fails_and_leaves_no_zip(server, tmp_path):
-    url, _, _ = server
-    (tmp_path / "www" / "train2017.zip").write_bytes(b"sorry")
-    with pytest.raises(EnvironmentFault, match="whole zip"):
-        download(url, tmp_path / "coco")
-    assert not list((tmp_path / "coco").glob("*.part"))
-
-
-def test_download_without_a_server_fails_in_one_line(tmp_path):
-    with pytest.raises(EnvironmentFault, match=r"cannot download.*data\.root=FOLDER"):
-        download("http://127.0.0.1:9/x.zip", tmp_path / "coco")
+def test_hidden_files_and_what_macos_leaves_in_zips_are_not_looked_at(photo_folder, tmp_path):
+    Image.open(photo_folder / "00.png").save(tmp_path / "a.png")
+    for name in ("__MACOSX/._a.png", "._b.jpg", ".cache/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    assert find_photos(tmp_path) == ([tmp_path / "a.png"], {})
