@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from fastnst import __version__
-from fastnst.cli import leave
+from fastnst.cli import leave, one_line, open_streams, report
 from fastnst.errors import ConfigError
 
 COMMANDS = {  # the module whose `main(argv)` runs it, and what it does
@@ -26,17 +26,18 @@ def usage() -> str:
 
 def main() -> None:
     """Runs the command that the first argument names with the arguments after it."""
+    open_streams()
     name, *argv = sys.argv[1:] or ["--help"]
     if name in {"-h", "--help", "help"}:
-        print(usage())
+        report(usage())
     elif name == "--version":
-        print(f"fastnst {__version__}")
+        report(f"fastnst {__version__}")
     elif name in COMMANDS:
         import_module(COMMANDS[name][0]).main(argv)
     else:
         near = get_close_matches(name, COMMANDS, 1)
         remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-        leave(ConfigError.exit_status, f"error: there is no command '{name[:80]}'; {remedy}")
+        leave(ConfigError.exit_status, f"error: there is no command '{one_line(name[:80])}'; {remedy}")
 
 
 if __name__ == "__main__":

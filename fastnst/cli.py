@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
+import logging
 import os
 import re
 import signal
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from fastnst.errors import ConfigError, FastnstError, OutputError
+from fastnst.files import local_name
 from fastnst.schema import Settings, defaults, either, entries, entries_here, groups, shown, unknown
 
 CONF = next(
@@ -39,15 +43,15 @@ def main(
         argv: what was typed after the command's name; None: `sys.argv`.
         config: as a `schema` that is text; goes with `paths` when every command has a class of settings.
     """
+    open_streams()
     schema = schema or config
     argv = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if argv and argv[0] in {"-h", "--help", "help"}:
-            print(f"{usage.strip()}\n\n{help_of(schema)}")
-            return
+            return report(f"{usage.strip()}\n\n{help_of(schema)}")
         command(load(schema, argv) if not isinstance(schema, str) else settings(schema, argv, paths))
-        sys.stdout.flush()
+        report("", end="")
     except FastnstError as error:
         leave(error.exit_status, f"error: {one_line(error)}")
     except BrokenPipeError:
@@ -217,7 +221,7 @@ def hydra_reason(error: Exception) -> str:
 def quoted(argument: str, paths: Collection[str]) -> str:
     """Returns the argument with its value quoted for Hydra's grammar, if it sets one of the `paths`.
 
-    A name in brackets is a name too: `[a].mp4` is a file, not a list.
+    A name in brackets is a name too: `[a].mp4` is a file, not a list. See `local_name` for what else may name a file.
 
     >>> quoted("video=my clip (1).mp4", {"video"})
     "video='my clip (1).mp4'"
@@ -226,7 +230,7 @@ def quoted(argument: str, paths: Collection[str]) -> str:
     already = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     if not equals or name.lstrip("+~") not in paths or already or value == "null":
         return argument
-    value = re.sub(r"(\\*)'", lambda match: match.group(1) * 2 + r"\'", value)
+    value = re.sub(r"(\\*)'", lambda match: match.group(1) * 2 + r"\'", local_name(value))
     value = re.sub(r"(\\+)$", lambda match: match.group(1) * 2, value)
     return f"{name}='{value.replace('${', chr(92) + '${')}'"
 
@@ -253,16 +257,80 @@ def listed(value: Any) -> list[str]:
     return [name.strip() for name in next(reader, []) if name.strip()]
 
 
-def one_line(error: BaseException) -> str:
-    """Returns the message without line breaks and without passwords in addresses."""
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", " ".join(str(error).split()))
+def one_line(message: object) -> str:
+    r"""Returns the message without line breaks, passwords in addresses, and signs that a terminal would obey.
+
+    >>> print(one_line("no\n  rtsp://bob:secret@cam/1 \x1b[2J"))
+    no rtsp://***@cam/1 \x1b[2J
+    """
+    return printable(re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", " ".join(str(message).split())))
 
 
-def leave(status: int, line: str) -> None:
-    """Prints `line` on stderr and ends the process with `status`."""
-    print(line, file=sys.stderr, flush=True)
+def printable(text: str) -> str:
+    """Returns the text with escapes for what no terminal shows: control signs, and bytes of names that are no UTF-8."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+class Notes(logging.Formatter):
+    """Makes a warning one line that begins with "note:"."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the line."""
+        return f"note: {one_line(record.getMessage())}"
+
+
+def open_streams() -> None:
+    """Makes the standard streams safe to write to: none is closed, and every file name can be written to them.
+
+    A closed one (`>&-`, as services have it) becomes the null device. Else the next file that is opened would take its
+    number, and what a library prints would end up in that file.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names go out as the bytes that they are, where the coding allows it
+        utf8 = sys.stdout.encoding.lower() in ("utf-8", "utf8")
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+    handler = logging.StreamHandler()
+    handler.setFormatter(Notes())
+    logging.basicConfig(handlers=[handler])
+
+
+def report(text: str, end: str = "\n") -> None:
+    """Prints on standard output. Where nobody reads that, or it is full, a note says so, and the work goes on."""
+    try:
+        print(text, end=end, flush=True)
+    except OSError as error:
+        note(f"note: standard output takes no more: {(error.strerror or str(error)).lower()}")
+        drop_output()
+
+
+def note(line: str) -> None:
+    """Prints a line on standard error, if that takes it."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def drop_output() -> None:
+    """Sends what is and will be printed on standard output nowhere, so that it raises no more errors."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
+
+
+def leave(status: int, line: str) -> NoReturn:
+    """Prints `line` on standard error and ends the process with `status`."""
+    note(line)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        drop_output()
     sys.exit(status)

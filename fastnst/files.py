@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
+from urllib.parse import unquote, urlsplit
 
 from fastnst.errors import InputError, OutputError
 
 PICTURES = frozenset(  # endings of pictures, by which a folder's are found; what a file is, `kind_of` says
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl"}
 )
+SAVED = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")  # that we write
 Kind = Literal["picture", "animation", "video"]
 STARTS = {  # of pictures that do not move
     b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
@@ -22,6 +24,24 @@ STARTS = {  # of pictures that do not move
 }  # fmt: skip
 CONTAINERS = (b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"OggS", b"FLV")  # of videos: Matroska, MPEG, Ogg, Flash
 HEIF = frozenset({b"avif", b"mif1", b"heic", b"heix", b"heim", b"heis"})  # first brands; those of sequences are others
+
+
+def local_name(text: str) -> str:
+    """Returns the name of the file that `text` means: also `file:///x.mp4`, as programs hand it on, and a quoted `~`.
+
+    A file that is really called so is that file.
+
+    >>> local_name("file:///tmp/a%20b.mp4"), local_name("http://x/~y"), local_name("a~b")
+    ('/tmp/a b.mp4', 'http://x/~y', 'a~b')
+    """
+    if not text.startswith(("~", "file:")) or "\0" in text or os.path.lexists(text):
+        return text
+    if text.startswith("~"):
+        return os.path.expanduser(text)  # noqa: PTH111 (Path would drop a slash at the end)
+    found = urlsplit(text)
+    if found.netloc not in ("", "localhost") or not found.path.startswith("/"):
+        return text
+    return unquote(text.removeprefix("file:").removeprefix(f"//{found.netloc}"), errors="surrogateescape")
 
 
 def check_input(path: Path, kind: str) -> None:
@@ -54,6 +74,13 @@ def check_target(path: Path, source: Path, overwrite: bool) -> None:
             raise OutputError(f"cannot write '{path}': the folder '{path.parent}' is not writable")
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot write '{path}': {getattr(error, 'strerror', None) or error}") from error
+
+
+def check_picture_target(path: Path, source: Path, overwrite: bool) -> None:
+    """Raises OutputError if a picture made from `source` cannot be written to `path`."""
+    if path.suffix.lower() not in SAVED:
+        raise OutputError(f"cannot write picture '{path}': no format '{path.suffix}'; use {', '.join(SAVED)}")
+    check_target(path, source, overwrite)
 
 
 @contextmanager

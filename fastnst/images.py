@@ -13,13 +13,12 @@ from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from fastnst.errors import InputError, OutputError
-from fastnst.files import check_input, picture_format, replaced
+from fastnst.files import SAVED, check_input, picture_format, replaced
 from fastnst.profiles import Notice, in_srgb, profile_of
 
 LUMA = (0.2126, 0.7152, 0.0722)  # of R, G, B; ITU-R BT.709
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")  # for others Pillow may start Ghostscript
 QUALITY = {".jpg": 95, ".jpeg": 95, ".jfif": 95, ".webp": 95, ".avif": 90}
-SAVED = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")  # endings that we write
 DRAWN = [Path(__file__).parent / "paintings", Path(__file__).parent.parent / "paintings"]  # wheel, repository
 MAX_PIXELS = 100_000_000  # a 110 kB PNG can unpack to 2.7 GB: larger pictures are refused before they are decoded
 STYLE_SIDE = 16  # pixels; smaller style pictures hold no strokes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING
 
 from fastnst import cli
 from fastnst.errors import DamagedInput
-from fastnst.files import PICTURES, check_input, check_target
-from fastnst.jobs import Job, check_folder, find_sources, jobs_of, run_all
+from fastnst.files import check_input, kind_of
+from fastnst.jobs import Job, check_folder, check_out, find_sources, jobs_of, run_all
 from fastnst.progress import Progress
 from fastnst.settings import InferSettings
-from fastnst.video.encoders import check_video_target
 
 if TYPE_CHECKING:  # what is wrong with the settings or the input is said before torch is imported, which takes seconds
     from fastnst.stylizer import Stylizer, Summary
@@ -36,7 +34,6 @@ something, 6 done, but the input was damaged, 130 Ctrl-C; of many inputs the fir
 
 def infer(settings: InferSettings) -> None:
     """Finds the inputs, stylizes them, reports."""
-    logging.basicConfig(format="note: %(message)s")
     signal.signal(signal.SIGINT, stop_once)
     sources, many = find_sources(settings.video)
     out = None if settings.out is None else Path(settings.out)
@@ -48,18 +45,18 @@ def infer(settings: InferSettings) -> None:
     source = sources[0].path
     with opened(source, settings) as reader:
         if out is not None and not out.is_dir():
-            (check_video_target if reader else check_target)(out, source, settings.overwrite)
+            check_out(Job(source, out), settings.overwrite)
         stylizer = load(settings)
         job = jobs_of(sources, out, stylizer.style)[0] if out is None or out.is_dir() else Job(source, out)
         summary = stylize(stylizer, settings, job, reader)
-    print(json.dumps(asdict(summary)) if settings.report == "json" else text_of(summary, stylizer))
+    cli.report(json.dumps(asdict(summary)) if settings.report == "json" else text_of(summary, stylizer))
     if summary.damage:
         raise DamagedInput(f"'{source}' is damaged, what could be read is stylized: {'; '.join(summary.damage)}")
 
 
 def opened(source: Path, settings: InferSettings) -> AbstractContextManager[VideoReader | None]:
     """Returns the video, open, or None for a picture; raises InputError if it cannot be read."""
-    if source.suffix.lower() not in PICTURES:
+    if kind_of(source) != "picture":
         return settings.open(source)
     check_input(source, "picture")
     return nullcontext()
@@ -78,7 +75,7 @@ def load(settings: InferSettings) -> Stylizer:
 
 def stylize(stylizer: Stylizer, settings: InferSettings, job: Job, reader: VideoReader | None = None) -> Summary:
     """Does one job: a video, already open or not, or a picture."""
-    if job.source.suffix.lower() in PICTURES:
+    if kind_of(job.source) == "picture":
         return stylizer.picture(job.source, job.out, settings)
     with Progress("frame") as progress:
         return stylizer.video(reader or job.source, job.out, settings, progress)

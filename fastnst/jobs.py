@@ -11,10 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastnst.cli import listed
+from fastnst.cli import listed, printable
+from fastnst.cli import report as report_line
 from fastnst.errors import ConfigError, DamagedInput, FastnstError, OutputError
-from fastnst.files import PICTURES
-from fastnst.video.encoders import FORMATS
+from fastnst.files import PICTURES, SAVED, check_picture_target, kind_of, local_name, picture_format
+from fastnst.video.animation import ANIMATIONS, check_animation_target
+from fastnst.video.encoders import FORMATS, check_video_target
 from fastnst.video.opening import READABLE
 from fastnst.video.parts import kept_path, part_path
 
@@ -63,6 +65,7 @@ def find_sources(named: str | Sequence[str]) -> tuple[list[Source], bool]:
         if not sources:
             raise ConfigError("video=[] is an empty list; name at least one file")
         return list(dict.fromkeys(sources)), True
+    named = local_name(named)
     path = Path(named)
     if os.path.lexists(path):
         if not path.is_dir():
@@ -84,19 +87,18 @@ def media(paths: Iterable[Path]) -> list[Path]:
 
 
 def jobs_of(sources: Sequence[Source], out: Path | None, style: str) -> list[Job]:
-    """Returns the jobs: clip.mov becomes clip_picasso.mp4, photo.png becomes photo_picasso.png.
+    """Returns the jobs: clip.mov becomes clip_picasso.mp4, photo.png photo_picasso.png, also if it moves.
 
     Results go to the folder `out`; if that is None, beside their input, or for a folder F to F_picasso beside it. An
     input that is the result of another one, as in the second run of a glob, is left out.
     """
     jobs = []
     for path, found_in in sources:
-        suffix = path.suffix if path.suffix.lower() in PICTURES else ".mp4"
         folder = out or path.parent
         if out is None and found_in is not None:
             found_in = found_in.resolve()  # "." has no name
             folder = found_in.with_name(f"{found_in.name}_{style}")
-        jobs.append(Job(path, folder / f"{path.stem}_{style}{suffix}"))
+        jobs.append(Job(path, folder / f"{path.stem}_{style}{ending_of(path)}"))
     results = {result for job in jobs for result in (job.out, part_path(job.out), kept_path(part_path(job.out)))}
     inputs = [job for job in jobs if job.source not in results]
     if len(inputs) < len(jobs):
@@ -104,11 +106,33 @@ def jobs_of(sources: Sequence[Source], out: Path | None, style: str) -> list[Job
     return inputs
 
 
+def ending_of(source: Path) -> str:
+    """Returns the ending of a result: the input's own, if files of its kind are written with that; else a usual one."""
+    kind, ending = kind_of(source), source.suffix.lower()
+    if kind == "video":
+        return ".mp4"
+    if kind == "animation":
+        form, _ = picture_format(source)
+        usual = {"GIF": ".gif", "PNG": ".png", "WEBP": ".webp"}[form]
+        return source.suffix if ANIMATIONS.get(ending) == form else usual
+    return source.suffix if ending in SAVED else ".jpg" if ending in (".heic", ".heif") else ".png"
+
+
+def check_out(job: Job, overwrite: bool) -> None:
+    """Raises ConfigError or OutputError if the result of a job cannot be written to where it goes."""
+    if kind_of(job.source) == "picture":
+        check_picture_target(job.out, job.source, overwrite)
+    elif job.out.suffix.lower() in ANIMATIONS:
+        check_animation_target(job.out, job.source, overwrite)
+    else:
+        check_video_target(job.out, job.source, overwrite)
+
+
 def check_folder(out: Path | None, count: int) -> None:
     """Raises ConfigError or OutputError if the results of many inputs cannot go to `out`."""
     if out is None or out.is_dir():
         return
-    if out.exists() or out.suffix.lower() in PICTURES | set(FORMATS):
+    if out.exists() or out.suffix.lower() in PICTURES | set(FORMATS) | set(ANIMATIONS):
         raise ConfigError(f"out={out} is a file, but there are {count} inputs; name a folder")
     if not out.parent.is_dir():
         raise OutputError(f"cannot write to '{out}': the folder '{out.parent}' does not exist")
@@ -151,13 +175,13 @@ def run_all(jobs: Sequence[Job], stylize: Callable[[Job], Summary], overwrite: b
                 status = error.exit_status if error else 0
                 reason = str(error) if error else None
                 line = {"source": str(job.source), "state": state, "status": status, "error": reason}
-                print(json.dumps(line | figures), flush=True)
+                report_line(json.dumps(line | figures))
             rows.append(row(state, job, summary, error))
     finally:
         if report == "text":
             widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEAD) - 1)]
             for *cells, last in rows:
-                print(*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last, sep="  ")
+                report_line("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
     if failures:
         first = next((each for each in failures if not isinstance(each, DamagedInput)), failures[0])
         raise type(first)(f"{len(failures)} of {len(jobs)} inputs failed or are damaged; the first: {first}")
@@ -165,7 +189,7 @@ def run_all(jobs: Sequence[Job], stylize: Callable[[Job], Summary], overwrite: b
 
 def row(state: str, job: Job, summary: Summary | None, error: FastnstError | None) -> tuple[str, ...]:
     """Returns a job's cells, as in `HEAD`."""
-    result = f"{job.out} ({error})" if summary and error else str(error or job.out)
+    result = printable(f"{job.out} ({error})" if summary and error else str(error or job.out))
     if summary is None:
         return state, "", "", "", "", result
     size = f"{summary.width}x{summary.height}"

@@ -7,6 +7,8 @@ from time import monotonic
 
 from tqdm import tqdm
 
+from fastnst import cli
+
 EVERY = 5.0  # seconds between plain lines
 
 
@@ -38,12 +40,12 @@ class Progress:
             self._bar.update(done - self._bar.n)
         elif monotonic() - self._said >= EVERY:
             self._said = monotonic()
-            print(self._line(done, total, note), file=sys.stderr, flush=True)
+            cli.note(self._line(done, total, note))
 
     def _line(self, done: int, total: int | None, note: str) -> str:
         """Returns what is shown where there is no terminal."""
         rate = (done - self._first) / max(self._said - self._started, 1e-9)
-        left = f" of {total}, {max(0, total - done) / rate:.0f} s left" if total and rate else ""
+        left = f" of {total}, {clock(max(0, total - done) / rate)} left" if total and rate else ""
         speed = f"{rate:.1f} {self._unit}s/s" if rate >= 1 else f"{1 / rate:.1f} s/{self._unit}" if rate else ""
         return ", ".join(filter(None, [f"{done} {self._unit}s{left}", speed, note]))
 
@@ -51,3 +53,14 @@ class Progress:
         """Removes the bar."""
         if self._bar:
             self._bar.close()
+
+
+def clock(seconds: float) -> str:
+    """Returns a time span as hours, minutes and seconds; hours may be many.
+
+    >>> clock(59.6), clock(3599), clock(30 * 3600)
+    ('1:00', '59:59', '30:00:00')
+    """
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

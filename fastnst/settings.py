@@ -22,10 +22,15 @@ if TYPE_CHECKING:
     from fastnst.video.reader import VideoReader
 
 
+DEVICES = (  # kinds that PyTorch knows by name
+    "cuda|mps|xpu|vulkan|meta|hpu|mtia|xla|ipu|maia|opencl|opengl|metal|hip|ve|fpga|lazy|privateuseone"
+)
+
+
 def is_device(name: str) -> None:
     """Raises ConfigError if `device` is no device that the nets run on."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
-        raise ConfigError(f"device={name} is no device; use auto, cpu, cuda or cuda:1")
+    if not re.fullmatch(rf"auto|cpu|({DEVICES})(:\d{{1,3}})?", name):
+        raise ConfigError(f"device={name} is no device; use auto, cpu, cuda, cuda:1, mps or xpu")
 
 
 def is_colour(name: str) -> None:
@@ -53,7 +58,12 @@ def is_file(video: str | tuple[str, ...]) -> None:
 class MachineSettings(Settings):
     """Where the net runs."""
 
-    device: str = option("auto", "auto: a GPU if there is one; or cpu, cuda, cuda:1", may_change=True, check=is_device)
+    device: str = option(
+        "auto",
+        "auto: an NVIDIA or AMD GPU if there is one; or cpu, cuda, cuda:1, mps, xpu",
+        may_change=True,
+        check=is_device,
+    )
     threads: int | None = option(
         None, "CPU threads of the net; fewer leave the machine to others; null: all cores",
         low=1, high=1024, may_change=True,
@@ -104,7 +114,7 @@ class VideoSettings(LookSettings):
         None, "make larger frames smaller first: pixels of the longer side; null keeps the size", low=16, high=16384
     )
     background: str = option(
-        "white", "what transparent video is laid on: the name of a colour, or #rrggbb", check=is_colour
+        "white", "what transparent video and pictures are laid on: the name of a colour, or #rrggbb", check=is_colour
     )
     fps: str | None = option(
         None, "constant frame rate: 25, 29.97, 30000/1001; frames are repeated or dropped; null keeps their times",

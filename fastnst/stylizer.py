@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from fastnst.checkpoint import load_checkpoint
 from fastnst.dials import dialled
 from fastnst.errors import EnvironmentFault
-from fastnst.files import check_target
+from fastnst.files import check_picture_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
 from fastnst.settings import LookSettings, VideoSettings, is_device
 from fastnst.shots import Shot
 from fastnst.tiles import Tiled
+from fastnst.video.animation import ANIMATIONS, AnimationWriter
 from fastnst.video.reader import Frames, VideoReader, scaled_size
 from fastnst.video.writer import VideoWriter
 
@@ -247,8 +248,12 @@ class Stylizer:
                 progress(work.done, reader.frame_count)
         return work.summary(out, writer.width, writer.height, perf_counter() - started, reader.damage)
 
-    def _writer(self, out: str | Path, reader: VideoReader, settings: VideoSettings) -> VideoWriter:
+    def _writer(self, out: str | Path, reader: VideoReader, settings: VideoSettings) -> VideoWriter | AnimationWriter:
         """Returns the writer of a stylized video; two runs with the same `made_of` stylize every frame alike."""
+        if Path(out).suffix.lower() in ANIMATIONS:
+            if settings.codec != "auto" or settings.resume:
+                log.warning("'%s' is a picture that moves: codec= and resume= do not apply to it", out)
+            return AnimationWriter(out, reader, settings.overwrite)
         made_of = {**identity(reader.path), "net": fingerprint(self.net), **settings.flat(compared=True)}
         return VideoWriter(
             out,
@@ -264,15 +269,15 @@ class Stylizer:
         )
 
     def picture(self, source: str | Path, out: str | Path, settings: VideoSettings | None = None) -> Summary:
-        """Stylizes a picture to the file `out`; `overwrite`, `max_side` and the dials are what matters for it.
+        """Stylizes a picture to the file `out`; `overwrite`, `max_side`, `background` and the dials matter.
 
         Raises:
             InputError: the picture cannot be read.
             OutputError: the output exists already, or cannot be written.
         """
         settings, started = settings or VideoSettings(), perf_counter()
-        check_target(Path(out), Path(source), settings.overwrite)
-        picture = load_image(source)
+        check_picture_target(Path(out), Path(source), settings.overwrite)
+        picture = load_image(source, settings.background, log.warning)
         size = scaled_size(*picture.size, settings.max_side)
         if picture.size != size:
             picture = picture.resize(size, Image.Resampling.LANCZOS)
@@ -367,7 +372,18 @@ def find_device(name: str) -> torch.device:
     is_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device, count = torch.device(name), torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise EnvironmentFault(f"device={name}: PyTorch finds {count} CUDA devices here; use device=auto")
-    return device
+    kind, _, index = name.partition(":")
+    if int(index or 0) >= (count := devices_of(kind)):
+        raise EnvironmentFault(f"device={name}: PyTorch finds {count} {kind.upper()} devices here; use device=auto")
+    return torch.device(name)
+
+
+def devices_of(kind: str) -> int:
+    """Returns how many devices of a kind PyTorch finds here that the nets run on."""
+    counts = {
+        "cpu": lambda: 1,
+        "cuda": torch.cuda.device_count,
+        "mps": lambda: int(torch.backends.mps.is_available()),
+        "xpu": torch.xpu.device_count,
+    }
+    return counts[kind]() if kind in counts else 0

@@ -1,8 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from fastnst.jobs import Job, Source, find_sources, jobs_of
+from fastnst.errors import FastnstError, InputError
+from fastnst.jobs import Job, Source, check_out, find_sources, jobs_of, run_all
 
 
 @pytest.fixture
@@ -65,3 +68,62 @@ def test_results_are_named_by_input_and_style_and_go_where_they_should(here: Pat
 def test_results_of_other_inputs_and_their_unfinished_parts_are_no_inputs():
     sources = [Source(Path(name)) for name in ("a.mp4", "a_wave.mp4", "a_wave.part.mp4", "a_picasso.mp4")]
     assert [job.source.name for job in jobs_of(sources, None, "wave")] == ["a.mp4", "a_picasso.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "moves", "result"),
+    [
+        ("a.JPG", "JPEG", False, "a_s.JPG"), ("a.jfif", "JPEG", False, "a_s.jfif"), ("a.dat", "JPEG", False, "a_s.png"),
+        ("a.avif", "AVIF", False, "a_s.avif"), ("a.gif", "GIF", False, "a_s.gif"), ("a.mp4", "PNG", False, "a_s.png"),
+        ("a.gif", "GIF", True, "a_s.gif"), ("a.png", "PNG", True, "a_s.png"), ("a.apng", "PNG", True, "a_s.apng"),
+        ("a.webp", "WEBP", True, "a_s.webp"), ("a.mp4", "GIF", True, "a_s.gif"), ("a.jpg", "WEBP", True, "a_s.webp"),
+        ("a.avif", "AVIF", True, "a_s.mp4"),
+    ],
+)  # fmt: skip
+def test_result_is_of_the_kind_that_the_content_is(name, form, moves, result, tmp_path):
+    frames = [Image.new("RGB", (16, 12), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / name, form, **({"save_all": True, "append_images": frames[1:]} if moves else {}))
+    [job] = jobs_of([Source(tmp_path / name)], None, "s")
+    assert job.out == tmp_path / result
+    check_out(job, overwrite=False)
+
+
+def test_heic_becomes_jpeg_and_a_video_mp4(tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (tmp_path / "a.webm").touch()
+    jobs = jobs_of([Source(tmp_path / "a.heic"), Source(tmp_path / "a.webm")], None, "s")
+    assert [job.out.name for job in jobs] == ["a_s.jpg", "a_s.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "out"), [("a.png", "b.mp4"), ("a.png", "b.xyz"), ("a.webp", "b.xyz"), ("a.mp4", "b.jpg")]
+)
+def test_result_of_another_kind_is_refused_before_any_work(name, out, tmp_path):
+    frames = [Image.new("RGB", (16, 12), colour) for colour in ("red", "blue")]
+    if name != "a.mp4":
+        frames[0].save(tmp_path / name, save_all=name != "a.png", append_images=frames[1:])
+    with pytest.raises(FastnstError, match=f"no format '{Path(out).suffix}'"):
+        check_out(Job(tmp_path / name, tmp_path / out), overwrite=False)
+
+
+def test_names_in_the_table_are_of_one_line_and_the_table_is_whole(tmp_path, capsys):
+    odd = [os.fsdecode(b"caf\xe9.mp4"), "two\nlines.mp4", "\x1b[2J.mp4"]
+
+    def fails(job):
+        raise InputError(f"cannot read '{job.source}'")
+
+    with pytest.raises(InputError, match="3 of 3 inputs failed"):
+        run_all([Job(tmp_path / name, tmp_path / f"out {name}") for name in odd], fails, False, "text")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["state", "failed", "failed", "failed"]
+    assert "caf\\udce9.mp4" in lines[1]
+    assert "two\\nlines" in lines[2]
+    assert "\\x1b[2J" in lines[3]
+
+
+def test_home_and_file_addresses_in_a_list_name_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_sources(f"[~/a.mp4,file://{tmp_path}/b.mp4]")[0] == [
+        Source(tmp_path / "a.mp4"),
+        Source(tmp_path / "b.mp4"),
+    ]

@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ def patch(colour, mode="RGB") -> Image.Image:
     return Image.new(mode, (24, 16), colour)
 
 
-def loaded(picture: Image.Image, path, **options) -> tuple[tuple[int, ...], list[str]]:
+def loaded(picture: Image.Image, path, **options) -> tuple[Any, list[str]]:
     """The colour of a picture after it was saved and loaded, and the notices."""
     notices: list[str] = []
     picture.save(path, **options)

@@ -10,6 +10,7 @@ import torch
 from media import clip, ffmpeg, pictures, silent, times, tracks
 from PIL import Image
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastnst
 from fastnst.checkpoint import save_checkpoint
@@ -191,11 +192,39 @@ def test_other_errors_of_the_net_are_not_taken_for_lack_of_memory():
         Stylizer(nn.Conv2d(4, 3, 1), "cpu").frames(noise(1, 3, 8, 8))
 
 
-def test_devices_that_are_none_or_not_here_are_refused():
-    with pytest.raises(ConfigError, match="use auto, cpu, cuda or cuda:1"):
-        find_device("toaster")
-    with pytest.raises(EnvironmentFault, match="CUDA devices here"):
-        find_device("cuda:99")
+@pytest.mark.parametrize("name", ["cuda:99", "mps", "mps:1", "xpu", "xpu:7", "vulkan", "meta", "hpu"])
+def test_device_that_is_not_here_is_refused_with_what_is(name):
+    with pytest.raises(EnvironmentFault, match=f"device={name}: PyTorch finds .* devices here; use device=auto"):
+        find_device(name)
+
+
+def test_name_that_is_no_device_is_refused():
+    for name in ("toaster", "cuda:", "CPU", "mps:-1", "auto:1"):
+        with pytest.raises(ConfigError, match="use auto, cpu, cuda, cuda:1, mps or xpu"):
+            find_device(name)
+
+
+def test_mps_is_found_where_pytorch_has_it(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert find_device("mps") == torch.device("mps")
+    assert find_device("mps:0") == torch.device("mps", 0)
+    with pytest.raises(EnvironmentFault, match="finds 1 MPS devices here"):
+        find_device("mps:1")
+
+
+def test_nothing_on_the_way_has_64_bits_which_mps_does_not_know():
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            made = func(*args, **(kwargs or {}))
+            for each in made if isinstance(made, (list, tuple)) else [made]:
+                assert not isinstance(each, torch.Tensor) or each.dtype not in (torch.float64, torch.complex128)
+            return made
+
+    stylizer = Stylizer(small_net(), "cpu", max_pixels_per_pass=500)
+    stream = stylizer.stream(LookSettings(smooth=0.8, strength=0.5, color="content", scale=0.5))
+    with Watch():
+        for frames in noise(4, 3, 24, 32).split(2):
+            stylizer.frames(frames, stream)
 
 
 def test_load_takes_a_file_and_names_outputs_by_its_style(tmp_path: Path):
@@ -364,3 +393,25 @@ def test_gpu_and_cpu_agree_within_a_level():
     on_cpu = Stylizer(net, "cpu").frames(pixels)
     on_gpu = Stylizer(net, "cuda").frames(pixels)
     assert (on_cpu.int() - on_gpu.int()).abs().float().mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "out"), [("a.webp", "b.webp"), ("a.png", "b.png"), ("a.gif", "b.gif"), ("a.webp", "b.mp4")]
+)
+def test_picture_that_moves_is_stylized_frame_by_frame(name, out, tmp_path):
+    frames = [Image.new("RGB", (32, 24), (50 * number, 90, 250)) for number in range(4)]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=[100, 40, 200, 60], lossless=True)
+    done = Stylizer(Inverse(), "cpu").video(tmp_path / name, tmp_path / out)
+    assert (done.frames, done.width, done.height, done.damage) == (4, 32, 24, [])
+    with VideoReader(tmp_path / out, batch=4) as reader:
+        found = next(iter(reader))
+    assert [float(each * reader.time_base) for each in found.durations] == pytest.approx(
+        [0.1, 0.04, 0.2, 0.06], abs=0.001
+    )
+    assert found.pixels[:, 0, 12, 16].tolist() == pytest.approx([255, 205, 155, 105], abs=6)
+
+
+def test_picture_is_laid_on_the_background_that_is_asked_for(tmp_path):
+    Image.new("RGBA", (32, 24), (255, 255, 255, 0)).save(tmp_path / "a.png")
+    Stylizer(Inverse(), "cpu").picture(tmp_path / "a.png", tmp_path / "b.png", VideoSettings(background="black"))
+    assert Image.open(tmp_path / "b.png", formats=("PNG",)).getpixel((0, 0)) == (255, 255, 255)

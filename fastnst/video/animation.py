@@ -126,6 +126,7 @@ class AnimationWriter:
     Attributes:
         width, height: of the frames, pixels.
         frames_written: how many were written.
+        kept, seen, memory: nothing of an earlier run, as `VideoWriter` may have it.
 
     Raises:
         OutputError: `path` exists, is the input, or cannot be written.
@@ -134,6 +135,7 @@ class AnimationWriter:
     def __init__(self, path: str | Path, reader: VideoReader, overwrite: bool = False) -> None:
         self.path, self._reader = Path(path), reader
         check_animation_target(self.path, reader.path, overwrite)
+        self.kept, self.seen, self.memory = 0, 0, {}
         self.form = ANIMATIONS[self.path.suffix.lower()]
         self.width, self.height, self.frames_written = reader.width, reader.height, 0
         largest = 16383 if self.form == "WEBP" else 65535

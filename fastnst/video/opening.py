@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from fastnst.errors import InputError
 from fastnst.files import check_input, kind_of, picture_format
-from fastnst.video.animation import WebPStream
+from fastnst.video.animation import ANIMATIONS, WebPStream
 
 READABLE = frozenset(  # the endings that count as a video in a folder; a file that is named may end in anything
     [
@@ -37,9 +37,14 @@ def find_videos(folder: Path, deep: bool = False) -> list[Path]:
 
 
 def videos_among(paths: Iterable[Path]) -> list[Path]:
-    """Returns the files that end like a video, sorted; hidden ones are left out."""
+    """Returns the files that end like a video, or like a picture and move, sorted; hidden ones are left out."""
     return sorted(
-        path for path in paths if path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
+        path
+        for path in paths
+        if path.suffix.lower() in READABLE | ANIMATIONS.keys()
+        and not path.name.startswith(".")
+        and path.is_file()
+        and kind_of(path) != "picture"
     )
 
 

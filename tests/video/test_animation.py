@@ -1,5 +1,7 @@
 """Pictures that move: GIF, APNG and WebP, read and written."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from media import silent
@@ -7,6 +9,7 @@ from PIL import Image
 
 from fastnst.errors import ConfigError, InputError, OutputError
 from fastnst.video.animation import AnimationWriter, loops_of
+from fastnst.video.opening import find_videos
 from fastnst.video.reader import VideoReader
 from fastnst.video.writer import VideoWriter
 
@@ -21,11 +24,11 @@ def animation(path, form=None, **options):
     return path
 
 
-def shown(path) -> tuple[list[float], list[tuple[int, ...]]]:
+def shown(path) -> tuple[list[float], list[Any]]:
     """How long each frame is shown, ms, and its colour, as Pillow reads them."""
     durations, colours = [], []
     with Image.open(path, formats=("GIF", "PNG", "WEBP")) as picture:
-        for number in range(picture.n_frames):
+        for number in range(getattr(picture, "n_frames", 1)):
             picture.seek(number)
             colours.append(picture.convert("RGB").getpixel((9, 9)))
             durations.append(picture.info["duration"])
@@ -47,7 +50,7 @@ def test_every_frame_comes_at_its_time(name, tmp_path):
         assert [float(each * reader.time_base) * 1000 for each in frames.durations] == pytest.approx(DURATIONS)
         assert [float(each * reader.time_base) * 1000 for each in frames.pts] == pytest.approx([0, 100, 140, 340, 400])
         for pixels, frame in zip(frames.pixels, FRAMES, strict=True):
-            assert np.allclose(pixels[:, 9, 9], frame.getpixel((9, 9)), atol=2)
+            assert pixels[:, 9, 9].tolist() == pytest.approx(frame.getpixel((9, 9)), abs=2)
     assert reader.damage == []
 
 
@@ -58,7 +61,7 @@ def test_copy_has_the_same_frames_times_and_loops(name, out, tmp_path):
     assert copied(source, tmp_path / out) == 5
     durations, colours = shown(tmp_path / out)
     assert durations == DURATIONS
-    assert np.allclose(colours, [frame.getpixel((9, 9)) for frame in FRAMES], atol=6)
+    assert np.allclose(colours, np.array([frame.getpixel((9, 9)) for frame in FRAMES]), atol=6)
     assert loops_of(tmp_path / out) == loops_of(source) == (4 if name == "a.gif" else 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, out])
 
@@ -159,3 +162,12 @@ def test_frame_too_large_for_the_format_is_refused(tmp_path):
         reader.width = 70_000
         with pytest.raises(OutputError, match=r"70000x24 is over 65535.*max_side"):
             AnimationWriter(tmp_path / "b.gif", reader)
+
+
+def test_animations_are_found_among_videos_and_pictures_are_not(tmp_path):
+    for name in ("a.gif", "b.webp", "c.png"):
+        animation(tmp_path / name)
+    for name in ("d.gif", "e.webp", "f.png", "g.apng"):
+        FRAMES[0].save(tmp_path / name, "PNG" if name == "g.apng" else None)
+    (tmp_path / "h.mp4").touch()
+    assert [path.name for path in find_videos(tmp_path)] == ["a.gif", "b.webp", "c.png", "h.mp4"]
