@@ -1,6 +1,6 @@
 """A run's loss curve, as a table and a picture: python benchmarks/curve.py runs/picasso/metrics.jsonl curve.png.
 
-The picture takes matplotlib: pip install -e ".[plot]".
+The picture takes matplotlib: pip install -e ".[report]".
 """
 
 from __future__ import annotations

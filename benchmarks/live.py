@@ -22,6 +22,7 @@ import torch
 from fastnst.live.__main__ import LiveStyle, run
 from fastnst.live.feeds import Feed, Pixels
 from fastnst.net import StylizationNet
+from fastnst.settings import LookSettings
 from fastnst.stylizer import Stylizer
 
 HOUR = 108_000
@@ -75,7 +76,7 @@ def hour(frames: int) -> None:
     """Prints a row for every twelfth of the frames."""
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (16, 24, 32, 3), np.uint8)
-    style = LiveStyle(Stylizer(StylizationNet((2, 2, 2), 0), "cpu"), "shot", 0.0, color="style", scale=1.0)
+    style = LiveStyle(Stylizer(StylizationNet((2, 2, 2), 0), "cpu"), LookSettings())
     begun = monotonic()
 
     def camera() -> Iterator[tuple[Pixels, Fraction]]:

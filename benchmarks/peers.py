@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fastnst.evaluate.__main__ import STYLE_SIZE, find_clips, style_picture
-from fastnst.evaluate.judge import ClipFile, evaluate_clip, net_painter, style_grams
+from fastnst.evaluate.contenders import STYLE_SIZE, ClipFile, find_clips, known_style_picture, net_rendition
+from fastnst.evaluate.judge import FLOWS, evaluate_clip, style_grams
 from fastnst.evaluate.report import means, tables
 from fastnst.images import to_tensor
+from fastnst.settings import LookSettings
 from fastnst.vgg import load_vgg
 
 RESIDUALS = 5
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of the nets, without the ending")
     parser.add_argument("--style", nargs="*", default=[], help="lengstrom_wave=wave.jpg: a net's style picture")
     parser.add_argument("--norm", default="frame", choices=("frame", "shot"))
+    parser.add_argument("--flow", default="farneback", choices=FLOWS, help="along which frames are compared")
     parser.add_argument("--frames", type=int, default=48)
     parser.add_argument("--max-side", type=int, default=512)
     chosen = parser.parse_args()
@@ -155,16 +157,16 @@ def main() -> None:
     grams = {}
     for given in chosen.style:
         name, _, picture = given.partition("=")
-        pixels = style_picture(None, {"style_image": picture, "style_size": STYLE_SIZE})
+        pixels = known_style_picture(None, picture, STYLE_SIZE)
         assert pixels is not None
         grams[name] = style_grams(vgg, to_tensor(pixels))
     rows = []
     for clip, path in find_clips(chosen.clips).items():
         print(clip, file=sys.stderr)
-        painters = {name: net_painter(net, chosen.norm) for name, net in nets.items()}
-        found = evaluate_clip(ClipFile(path, chosen.max_side, chosen.frames), painters, vgg, grams)
+        renditions = {name: net_rendition(net, LookSettings(norm=chosen.norm)) for name, net in nets.items()}
+        found = evaluate_clip(ClipFile(path, chosen.max_side, chosen.frames), renditions, vgg, grams, flow=chosen.flow)
         rows += [{"net": name, "clip": clip, **numbers} for name, numbers in found.items()]
-    print(tables([*means(rows), *rows]))
+    print(tables([*means(rows), *rows], chosen.flow))
 
 
 if __name__ == "__main__":

@@ -26,18 +26,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from fastnst import cli
 from fastnst.checkpoint import load_checkpoint
 from fastnst.errors import ConfigError, FastnstError
-from fastnst.evaluate.__main__ import find_clips, known_style, style_picture
-from fastnst.evaluate.judge import METRICS, ClipFile, Grams, evaluate_clip, mean, net_painter
-from fastnst.evaluate.report import aligned, front, rounded, shown
+from fastnst.evaluate.contenders import ClipFile, find_clips, known_grams, known_style_picture, net_rendition
+from fastnst.evaluate.judge import METRICS, Grams, evaluate_clip, mean
+from fastnst.evaluate.report import decimal, plot_front, rounded
 from fastnst.files import replaced
 from fastnst.images import save_image, to_array
-from fastnst.settings import TrainSettings
+from fastnst.settings import LookSettings, TrainSettings
 from fastnst.stylizer import NORMS, find_device
 from fastnst.vgg import VGGFeatures, load_vgg
 
@@ -139,9 +138,12 @@ class Bench:
             return None
 
         def joined(of: dict[str, Any], clips: Iterable[str]) -> dict[str, float]:
-            return mean(
-                [{key: math.nan if value is None else value for key, value in of[clip].items()} for clip in clips]
-            )
+            of_input = self.found["numbers"]["input"]
+            known = [
+                [{key: math.nan if value is None else value for key, value in each[clip].items()} for clip in clips]
+                for each in (of, of_input)
+            ]
+            return mean(*known)
 
         own, plain = joined(of_clips, self.clips), joined(self.found["numbers"]["input"], self.clips)
         fixed = joined(of_clips, self.options.fixed)
@@ -261,8 +263,8 @@ class Bench:
         for arm in arms:
             checkpoint = load_checkpoint(self.checkpoint(arm))
             if arm.style not in of_style:
-                picture = style_picture(checkpoint, {"style_image": None, "style_size": None})
-                of_style[arm.style] = known_style(picture, arm.style, vgg)
+                picture = known_style_picture(checkpoint, None, None)
+                of_style[arm.style] = known_grams(picture, arm.style, vgg)
             for norm in NORMS:
                 nets[f"{arm.name} {norm}"] = checkpoint.net.to(vgg.mean.device), norm
                 grams[f"{arm.name} {norm}"] = of_style[arm.style]
@@ -272,8 +274,8 @@ class Bench:
                 continue
             print(f"judging {len(todo) // len(NORMS)} arms on {clip}", file=sys.stderr, flush=True)
             source = ClipFile(path, self.options.max_side, self.options.frames)
-            painters = {key: net_painter(*nets[key]) for key in todo}
-            for key, numbers in evaluate_clip(source, painters, vgg, grams).items():
+            renditions = {key: net_rendition(nets[key][0], LookSettings(norm=nets[key][1])) for key in todo}
+            for key, numbers in evaluate_clip(source, renditions, vgg, grams).items():
                 plain = {metric: rounded(numbers[metric]) for metric in METRICS}
                 self.found["numbers"].setdefault(key, {})[clip] = plain
             self.save()
@@ -293,7 +295,7 @@ class Bench:
                 none = "none-long" if arm.name in LONG else none
                 plain = self.numbers(none, norm) or dict.fromkeys(numbers, math.nan)
                 less = [f"{plain[key] / numbers[key]:.2f}x" if numbers[key] > 0 else "-" for key in GAINS]
-                own = [shown(numbers[key], digits) for key, digits in COLUMNS.values()]
+                own = [decimal(numbers[key], digits) for key, digits in COLUMNS.values()]
                 cells.append([arm.name, norm, *own, *(each.replace("nanx", "-") for each in less)])
                 of_clips = self.found["numbers"][f"{arm.name} {norm}"]
                 flicker = [of_clips[clip]["static_flicker"] for clip in self.clips]
@@ -307,9 +309,9 @@ class Bench:
             [
                 f"{settings}; {hours:.1f} hours of training; best arm: {self.best()}",
                 "Means over the clips; the last three: how many times less than `none` of that style and norm.",
-                aligned(cells),
+                cli.table(cells),
                 "Change from frame to frame where the input holds still, grey levels, by clip:",
-                aligned(still),
+                cli.table(still),
                 *(["\n".join(notes)] if notes else []),
             ]
         )
@@ -324,7 +326,7 @@ class Bench:
         if rows:
             level = rows[0]["absolute_warping_error_1"] - rows[0]["excess"]
             rows.append({"net": "input", "clip": "mean", "style_loss": math.nan, "absolute_warping_error_1": level})
-            save_image(np.asarray(front(rows, dict.fromkeys(judged, "one"))), self.out / "front.png")
+            plot_front(rows, {row["net"]: "one" for row in rows if row["net"] != "input"}, self.out / "front.png")
         arms = [Arm(name, style, []) for name in LONG]
         if all(self.checkpoint(arm).exists() for arm in arms):
             self.show_changes(arms)
@@ -334,10 +336,10 @@ class Bench:
     def show_changes(self, arms: list[Arm]) -> None:
         """Writes changes.png: of the first fixed clip the last frame, and how it differs from the one before it."""
         clip = ClipFile(self.clips[self.options.fixed[0]], self.options.max_side, self.options.frames)
-        painters = [net_painter(load_checkpoint(self.checkpoint(arm)).net.cpu(), "shot") for arm in arms]
+        renditions = [net_rendition(load_checkpoint(self.checkpoint(arm)).net.cpu(), LookSettings()) for arm in arms]
         before = now = []
         for frame in clip:
-            before, now = now, [frame, *(painter.paint(frame) for painter in painters)]
+            before, now = now, [frame, *(each.next_frame(frame) for each in renditions)]
         columns = [
             torch.cat([picture, (STRENGTHENED * (picture - earlier).abs()).clamp(0, 1)], dim=2)
             for earlier, picture in zip(before, now, strict=True)

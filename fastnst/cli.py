@@ -22,6 +22,7 @@ from fastnst.schema import Settings, defaults, either, entries, entries_here, gr
 CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
 )  # in a wheel, in the repository
+NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?x?|-|")  # in a table; "1.5x" is one and a half times as much
 HELP_WIDTH, HELP_INDENT = 120, 34  # characters
 
 
@@ -245,7 +246,7 @@ def listed(value: Any) -> list[str]:
     """
     if not value:
         return []
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [str(each) for each in value]
     text = str(value)
     if os.path.exists(text):  # noqa: PTH110 (a name with a comma in it; Path's own raises on a long list)
@@ -253,8 +254,29 @@ def listed(value: Any) -> list[str]:
     if text[0] == "[" and text[-1] == "]":
         text = text[1:-1]
     quote = "'" if re.search(r"(^|,)\s*'[^']*'\s*(,|$)", text) else '"'
-    reader = csv.reader([text], quotechar=quote, skipinitialspace=True)
-    return [name.strip() for name in next(reader, []) if name.strip()]
+    try:
+        names = next(csv.reader([text], quotechar=quote, skipinitialspace=True), [])
+    except csv.Error:  # a line break, which a list has not
+        names = [text]
+    return [name.strip() for name in names if name.strip()]
+
+
+def table(cells: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table that reads well as it is; the first row is its head, columns of numbers stand right.
+
+    >>> print(table([["net", "error"], ["wave", "0.1"], ["clouds", "-"]]))
+    | net    | error |
+    |--------|------:|
+    | wave   |   0.1 |
+    | clouds |     - |
+    """
+    lines, rule = [[] for _ in cells], []
+    for column in zip(*cells, strict=True):
+        width, right = max(map(len, column)), all(NUMBER.fullmatch(text) for text in column[1:])
+        rule.append("-" * (width + 1) + (":" if right else "-"))
+        for line, text in zip(lines, column, strict=True):
+            line.append(f" {text:{'>' if right else '<'}{width}} ")
+    return "\n".join(f"|{'|'.join(line)}|" for line in [lines[0], rule, *lines[1:]])
 
 
 def one_line(message: object) -> str:

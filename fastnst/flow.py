@@ -7,6 +7,7 @@ next one: `warp(next_frame, flow)` lies on top of `frame`. A mask is 1 where two
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -94,9 +95,36 @@ def dis_flow(
         raise InputError(f"no optical flow in frames of {frame.shape[3]}x{frame.shape[2]}: under {DIS_MIN_SIDE} pixels")
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)  # end-point errors fall by a sixth to a half against the preset, at 3.5 times the time
+    return _flow_of_lumas(lambda *pair: dis.calc(*pair, None), frame, next_frame)  # pyright: ignore (stub forbids None)
+
+
+def farneback_flow(
+    frame: Float[Tensor, "batch 3 height width"], next_frame: Float[Tensor, "batch 3 height width"]
+) -> Float[Tensor, "batch 2 height width"]:
+    """Returns the flow from each frame to its next one, from their 8-bit luma, on the device of `frame`.
+
+    It shares nothing with `dis_flow`, so its errors are others: for judging what was made along that flow. Its
+    end-point errors are 2 to 4 times those of `dis_flow`, in a third of the time.
+
+    Source: Farneback 2003 (SCIA), "Two-Frame Motion Estimation Based on Polynomial Expansion"; OpenCV's
+    implementation, five levels, a window of 15 pixels.
+    """
+    return _flow_of_lumas(
+        lambda *pair: cv2.calcOpticalFlowFarneback(*pair, None, 0.5, 5, 15, 3, 5, 1.1, 0),  # pyright: ignore
+        frame,
+        next_frame,
+    )
+
+
+def _flow_of_lumas(
+    flow: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    frame: Float[Tensor, "batch 3 height width"],
+    next_frame: Float[Tensor, "batch 3 height width"],
+) -> Float[Tensor, "batch 2 height width"]:
+    """Returns what a function of two 8-bit luma pictures finds, for each frame and its next one."""
     pairs = zip(to_uint8(frame).cpu(), to_uint8(next_frame).cpu(), strict=True)
     lumas = [[cv2.cvtColor(rgb.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for rgb in pair] for pair in pairs]
-    flows = np.stack([dis.calc(*luma_pair, None) for luma_pair in lumas])  # pyright: ignore (its stub forbids None)
+    flows = np.stack([flow(*luma_pair) for luma_pair in lumas])
     return torch.from_numpy(flows).permute(0, 3, 1, 2).contiguous().to(frame.device)
 
 

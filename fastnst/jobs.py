@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastnst.cli import listed, printable
+from fastnst.cli import listed, printable, table
 from fastnst.cli import report as report_line
 from fastnst.errors import ConfigError, DamagedInput, FastnstError, OutputError
 from fastnst.files import PICTURES, SAVED, check_picture_target, kind_of, local_name, picture_format
@@ -179,9 +179,8 @@ def run_all(jobs: Sequence[Job], stylize: Callable[[Job], Summary], overwrite: b
             rows.append(row(state, job, summary, error))
     finally:
         if report == "text":
-            widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEAD) - 1)]
-            for *cells, last in rows:
-                report_line("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
+            for line in table(rows).splitlines():
+                report_line(line)
     if failures:
         first = next((each for each in failures if not isinstance(each, DamagedInput)), failures[0])
         raise type(first)(f"{len(failures)} of {len(jobs)} inputs failed or are damaged; the first: {first}")

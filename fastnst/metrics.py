@@ -13,16 +13,16 @@ Every value needs the input video's own value beside it, and a style and contras
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastnst import losses
 from fastnst.errors import InputError
 from fastnst.flow import affine_flow, inside, warp
+from fastnst.images import luma
 
 Stylize = Callable[[Float[Tensor, "batch 3 height width"]], Float[Tensor, "batch 3 height width"]]
 
@@ -30,13 +30,18 @@ STATIC_CHANGE = 10.0  # grey levels that a still pixel may stray from its runnin
 STATIC_RATE = 0.1  # weight of a frame in that mean: light that changes over tens of frames is no motion
 STATIC_MARGIN = 4  # pixels kept clear of everything that moves
 STATIC_SHARE = 0.05  # fewer still pixels are chance: the camera moves
+FIXED_CAMERA = (
+    0.05  # pixels per frame; a camera that moves faster moves. Fixed ones had up to 0.02, moving ones from 0.1
+)
+VISIBLE_CHANGE = 2.0  # grey levels; a smaller change of a pixel from frame to frame is not seen
+TEXTURE_CELL = 9  # pixels; the side of the squares over which `camera_motion` takes the mean gradient
 
 # name: shift in pixels, degrees, zoom; one of the three at a time, so that the opposite undoes it
 MOTIONS = {"shift": ((0.5, 0.25), 0.0, 1.0), "rotation": ((0.0, 0.0), 1.0, 1.0), "zoom": ((0.0, 0.0), 0.0, 1.02)}
 
 
 def _masked_mean(
-    values: Float[Tensor, "batch 3 height width"], mask: Float[Tensor, "batch 1 height width"]
+    values: Float[Tensor, "batch channels height width"], mask: Float[Tensor, "batch 1 height width"]
 ) -> Float[Tensor, " batch"]:
     """Returns the mean over unmasked pixels and all channels; NaN where the mask is empty."""
     return (values * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) * values.shape[1])
@@ -111,6 +116,53 @@ def static_flicker(
     Source: this project; no flow, hence no error of a flow.
     """
     return 255 * _masked_mean((next_frame - frame).abs(), mask)
+
+
+def static_change_share(
+    frame: Float[Tensor, "batch 3 height width"],
+    next_frame: Float[Tensor, "batch 3 height width"],
+    mask: Float[Tensor, "batch 1 height width"],
+) -> Float[Tensor, " batch"]:
+    """Share of the pixels that hold still in the input which change by more than `VISIBLE_CHANGE` from frame to frame.
+
+    Range: 0 to 1. A pixel's change is the mean over its channels. A clip: the mean of its pairs. No still pixel: NaN.
+    Beside `static_flicker` it says whether a little changes everywhere, which nobody sees, or a few places boil.
+
+    Args:
+        frame: a frame of the input, or of the output.
+        next_frame: its successor.
+        mask: `static_mask` of the *input* clip at the size of the frames.
+
+    Source: this project.
+    """
+    changes = (255 * (next_frame - frame).abs().mean(1, keepdim=True) > VISIBLE_CHANGE).to(mask.dtype)
+    return _masked_mean(changes, mask)
+
+
+def camera_motion(
+    frame: Float[Tensor, "batch 3 height width"], flow: Float[Tensor, "batch 2 height width"]
+) -> Float[Tensor, " batch"]:
+    """Lower quartile of the lengths of the flow in the half of the picture that has more texture, in pixels.
+
+    A fixed camera leaves at least a quarter of that half where it is, whoever walks by; a moving one moves nearly all
+    of it. The rest of the picture says nothing: in a flat area no flow can be found. A clip: the mean of its pairs,
+    each divided by the number of frames between the two; the camera counts as fixed below `FIXED_CAMERA`.
+
+    Args:
+        frame: a frame of the input.
+        flow: from it to a later frame.
+
+    Source: this project. Phase correlation was tried as well: it follows whoever walks by where the rest is flat.
+    """
+    across, down = torch.gradient(luma(frame), dim=(2, 3))
+    margin = TEXTURE_CELL // 2
+    texture = F.avg_pool2d((across.square() + down.square()).sqrt(), TEXTURE_CELL, 1, margin, count_include_pad=False)
+    quartiles = []
+    for own_texture, lengths in zip(texture[:, 0], flow.norm(dim=1), strict=True):
+        textured = lengths[own_texture > own_texture.median()]
+        textured = textured if len(textured) else lengths.flatten()  # all of it alike, as in a black picture
+        quartiles.append(textured.kthvalue(1 + len(textured) // 4).values)
+    return torch.stack(quartiles)
 
 
 def static_mask(frames: Iterable[Float[Tensor, "1 3 height width"]]) -> Float[Tensor, "1 1 height width"]:
@@ -193,34 +245,6 @@ def motion_error(
         floor = 255 * _masked_mean((warp(moved, back) - stylized).abs(), inside(back)) / 2
         errors[name] = (error, floor)
     return errors
-
-
-@torch.no_grad()
-def style_and_content_loss(
-    vgg: Callable[[Tensor, Collection[str]], dict[str, Tensor]],
-    content: Float[Tensor, "batch 3 height width"],
-    stylized: Float[Tensor, "batch 3 height width"],
-    style_grams: Mapping[str, Float[Tensor, "1 channels channels"]],
-    content_layer: str = "relu2_2",
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Returns the training's style loss and content loss of the frames that the other metrics are taken from.
-
-    Range: 0 up, both; unweighted, so two nets compare at one style and one loss network. A clip: the mean of its
-    frames. No mask. A grey output has a style loss of 0.96 to 0.99 (four paintings), as it has next to none of the
-    style's correlations; noise and wrong colours have more.
-
-    Args:
-        vgg: the loss network (`VGGFeatures`): pictures and layers to features by layer.
-        content: frames of the input.
-        stylized: the same frames of the output.
-        style_grams: the style picture's Gram matrices by layer.
-        content_layer: where the content is compared.
-
-    Source: `fastnst.losses`, which says where each differs from Johnson et al. 2016, arXiv:1603.08155.
-    """
-    features = vgg(stylized, {content_layer, *style_grams})
-    target = vgg(content, {content_layer})
-    return losses.style_loss(features, style_grams), losses.content_loss(features[content_layer], target[content_layer])
 
 
 def contrast(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, " batch"]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from fastnst.cli import listed
 from fastnst.errors import ConfigError
 from fastnst.schema import Settings, group, option, shown
 
@@ -364,3 +365,85 @@ class TrainSettings(Settings):
             raise ConfigError("data.clips is for clips beside photos; with data=clips, data.root names the clips")
         if self.data.clips and self.temporal.pair == "none":
             raise ConfigError("data.clips needs a temporal loss: clips are for the motion in them; temporal=mixed")
+
+
+def is_size(size: str) -> None:
+    """Raises ConfigError if `size` is not a width and a height."""
+    if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", size):
+        raise ConfigError(f"size={size} must be like 640x360")
+
+
+def is_list(names: str | tuple[str, ...], option: str) -> None:
+    """Raises ConfigError if a list of names is empty."""
+    if not listed(names):
+        raise ConfigError(f"{option}=[] is an empty list; name at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSettings(LookSettings, MachineSettings):
+    """Settings of `live`: what comes, by which nets it is stylized, and where it goes."""
+
+    video: str = option(
+        None, "a camera's number (0); an address (rtsp, rtsps, http, https); a file; or - for a pipe on standard input",
+        example="0",
+    )  # fmt: skip
+    ckpt: str | tuple[str, ...] = option(
+        None, "the trained net: a file, or the name of one that ships; several to choose from by key: [picasso,wave]",
+        example="picasso",
+    )  # fmt: skip
+    out: Literal["window", "camera", "-"] = option(
+        "window", "camera: a virtual one, for meetings (needs the extra [live]); -: y4m on standard output"
+    )
+    size: str | None = option(
+        None, "of a raw pipe's frames, rgb24: 640x360; null: the pipe is y4m and says itself", check=is_size
+    )
+    fps: float = option(30.0, "frame rate of a raw pipe", low=0.1, high=1000)
+    max_side: int | None = option(
+        None, "make larger frames smaller first, for a slow net: pixels of the longer side; null keeps the size",
+        low=16, high=16384,
+    )  # fmt: skip
+    give_up_s: float = option(
+        30.0, "seconds without a frame from a camera or an address after which the run ends; 0: never", low=0
+    )
+
+    def check(self) -> None:
+        """Raises ConfigError for an empty list of nets."""
+        is_list(self.ckpt, "ckpt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(LookSettings, MachineSettings):
+    """Settings of `evaluate`: what is judged, on which clips, and how."""
+
+    ckpt: str | tuple[str, ...] | None = option(
+        None, "nets to judge: files, or names of those that ship, with commas between them: a.ckpt,wave"
+    )
+    stylized: str | tuple[str, ...] | None = option(
+        None, "folders of clips that any program has stylized, each clip called like its input"
+    )
+    videos: str | tuple[str, ...] = option(None, "what to judge on: a folder of clips, or clips", example="FOLDER")
+    out: str | None = option(
+        None, "folder for results.csv, results.json, front.png and side-by-side clips; null: only the tables"
+    )
+    overwrite: bool = option(False, "replace the results in that folder")
+    max_side: int | None = option(
+        384, "make larger frames smaller first: pixels of the longer side; null keeps the size", low=64, high=16384
+    )
+    frames: int | None = option(24, "of each clip, from its start; null: all", low=2)
+    flow: Literal["farneback", "dis"] = option(
+        "farneback", "optical flow along which frames are compared; dis is nearer to the truth, but nets with a canvas "
+        "and smooth follow it themselves, and are judged too well by it",
+    )  # fmt: skip
+    style_image: str | None = option(
+        None, "the style picture, for the style loss: a file, or a drawn one's name; null: what the checkpoint names",
+    )  # fmt: skip
+    style_size: int | None = option(
+        None, "pixels of its shorter side; null: as the checkpoint says, or 384", low=64, high=4096
+    )
+    vgg: str = option("auto", "weights of the loss network: auto, or the path of a file")
+
+    def check(self) -> None:
+        """Raises ConfigError for an empty list, and if there is nothing to judge."""
+        is_list(self.videos, "videos")
+        if not listed(self.ckpt) and not listed(self.stylized):
+            raise ConfigError("there is nothing to judge; write ckpt=picasso or stylized=FOLDER")

@@ -14,6 +14,7 @@ from fastnst.flow import (
     at_full_size,
     backward_flow,
     dis_flow,
+    farneback_flow,
     fetched,
     half_luma,
     inside,
@@ -141,12 +142,23 @@ def test_dis_flow_recovers_a_known_shift(shift):
     assert error.quantile(0.95) < 0.05
 
 
-def test_dis_flow_takes_each_pair_of_a_batch_by_itself():
+@pytest.mark.parametrize("find_flow", [dis_flow, farneback_flow])
+def test_flow_takes_each_pair_of_a_batch_by_itself(find_flow):
     frame, moved = textured(0, 0), textured(8, 0)
-    flows = dis_flow(torch.cat([frame, frame]), torch.cat([frame, moved]))
-    torch.testing.assert_close(flows[:1], dis_flow(frame, frame))
-    torch.testing.assert_close(flows[1:], dis_flow(frame, moved))
+    flows = find_flow(torch.cat([frame, frame]), torch.cat([frame, moved]))
+    torch.testing.assert_close(flows[:1], find_flow(frame, frame))
+    torch.testing.assert_close(flows[1:], find_flow(frame, moved))
     assert flows[0].abs().max() < 0.05
+
+
+def test_farneback_flow_recovers_a_known_shift():
+    flow = farneback_flow(textured(0, 0), textured(9, -6))
+    expected = -torch.tensor((9, -6)).view(1, 2, 1, 1) / 4
+    assert (flow - expected).norm(dim=1)[..., 8:-8, 8:-8].mean() < 0.1
+
+
+def test_farneback_flow_takes_frames_of_any_size():
+    assert farneback_flow(torch.zeros(1, 3, 5, 7), torch.zeros(1, 3, 5, 7)).shape == (1, 2, 5, 7)
 
 
 def test_dis_flow_of_tiny_frames_fails():

@@ -303,9 +303,9 @@ def test_dials_of_the_command_reach_the_net(tmp_path, monkeypatch, checkpoint, c
 
 def states(out: str) -> list[str]:
     """The table's first column, without its head."""
-    head, *rows = out.splitlines()
-    assert head.split() == ["state", "frames", "size", "seconds", "fps", "result"]
-    return [row.split()[0] for row in rows]
+    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines())
+    assert head == ["state", "frames", "size", "seconds", "fps", "result"]
+    return [row[0] for row in rows]
 
 
 @pytest.fixture

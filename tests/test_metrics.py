@@ -8,19 +8,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fastnst import losses
 from fastnst.errors import InputError
-from fastnst.flow import inside
+from fastnst.flow import affine_flow, farneback_flow, inside
 from fastnst.metrics import (
+    FIXED_CAMERA,
     MOTIONS,
+    camera_motion,
     contrast,
     mean_absolute_warping_error,
     motion_error,
     noise_gain,
     stability_error,
+    static_change_share,
     static_flicker,
     static_mask,
-    style_and_content_loss,
     warping_error,
 )
 
@@ -72,6 +73,7 @@ def test_even_change_gives_the_value_known_by_hand():
     assert warping_error(frame, next_frame, STILL, quarter).item() == pytest.approx(0.01, rel=1e-4)
     assert mean_absolute_warping_error(frame, next_frame, STILL, quarter).item() == pytest.approx(25.5, rel=1e-4)
     assert static_flicker(frame, next_frame, quarter).item() == pytest.approx(25.5, rel=1e-4)
+    assert static_change_share(frame, next_frame, quarter).item() == 1
     assert stability_error(frame, next_frame, STILL, EVERYWHERE).item() == pytest.approx(0.1, rel=1e-4)
     assert stability_error(frame, next_frame, STILL, quarter).item() == pytest.approx(0.05, rel=1e-4)
 
@@ -81,6 +83,7 @@ def test_nothing_to_compare_is_nan_but_zero_where_all_pixels_normalise():
     assert warping_error(frame, next_frame, STILL, nothing).isnan().all()
     assert mean_absolute_warping_error(frame, next_frame, STILL, nothing).isnan().all()
     assert static_flicker(frame, next_frame, nothing).isnan().all()
+    assert static_change_share(frame, next_frame, nothing).isnan().all()
     assert stability_error(frame, next_frame, STILL, nothing).item() == 0
 
 
@@ -119,6 +122,33 @@ def test_pairs_of_a_batch_are_measured_one_by_one():
         together = metric(frames, next_frames, flow, mask)
         alone = [metric(*(tensor[i : i + 1] for tensor in (frames, next_frames, flow, mask))) for i in range(3)]
         torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_share_of_still_pixels_that_change_counts_those_above_two_grey_levels():
+    frame, next_frame = torch.full((1, 3, 24, 32), 0.5), torch.full((1, 3, 24, 32), 0.5)
+    next_frame[..., :8] += 2.1 / 255
+    next_frame[..., 8:16] -= 1.9 / 255
+    next_frame[:, :1, :, 16:24] += 6.3 / 255  # one channel of three
+    mask = EVERYWHERE.clone()
+    mask[..., 24:] = 0
+    assert static_change_share(frame, next_frame, mask).item() == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("motion", [{"shift": (2.0, 1.0)}, {"zoom": 1.05}, {"degrees": 2.0}])
+def test_camera_motion_sees_pan_zoom_and_rotation_though_the_sky_is_flat(motion):
+    frame, flow = F.interpolate(noise(1, 3, 12, 16), scale_factor=8, mode="bilinear"), affine_flow(96, 128, **motion)
+    frame[..., :48, :] = 0.7
+    assert camera_motion(frame, flow).item() > 10 * FIXED_CAMERA
+
+
+def test_camera_motion_of_a_fixed_camera_is_zero_whoever_walks_by():
+    frames = list(still_scene_with_a_walker())
+    assert camera_motion(frames[0], farneback_flow(frames[0], frames[10])).item() / 10 < FIXED_CAMERA
+    walker = torch.zeros(1, 2, 24, 32)
+    walker[..., 10:22] = 5  # over a third of the picture
+    assert camera_motion(noise(1, 3, 24, 32), walker).item() == 0
+    black = torch.zeros(1, 3, 24, 32)
+    assert camera_motion(black, STILL).item() == 0
 
 
 def still_scene_with_a_walker(count=12):
@@ -212,42 +242,3 @@ def test_contrast_of_half_black_half_white_is_half_the_range():
     images = torch.zeros(2, 3, 24, 32)
     images[0, ..., :16] = 1
     assert contrast(images).tolist() == pytest.approx([127.5, 0])
-
-
-def edges(picture, layers):
-    """Stands in for the loss network: differences of neighbours, and their squares."""
-    across = F.pad(picture, (0, 1, 0, 0), mode="replicate").diff(dim=3)
-    features = {"relu1_2": torch.cat([across, across.abs()], dim=1), "relu2_2": across.square()}
-    return {layer: features[layer] for layer in layers}
-
-
-def style_grams(style):
-    return {layer: losses.gram_matrix(features) for layer, features in edges(style, ["relu1_2", "relu2_2"]).items()}
-
-
-def test_the_style_itself_has_no_style_loss_and_the_content_no_content_loss():
-    style, content = noise(1, 3, 24, 32), noise(1, 3, 24, 32, seed=1)
-    style_loss, content_loss = style_and_content_loss(edges, content, style, style_grams(style))
-    assert style_loss.item() == pytest.approx(0, abs=1e-9)
-    assert content_loss > 0
-    style_loss, content_loss = style_and_content_loss(edges, content, content, style_grams(style))
-    assert style_loss > 0
-    assert content_loss.item() == 0
-
-
-def test_style_and_content_loss_are_those_of_the_training():
-    content, stylized = noise(2, 3, 24, 32), noise(2, 3, 24, 32, seed=1)
-    grams = style_grams(noise(1, 3, 16, 16, seed=2))
-    style_loss, content_loss = style_and_content_loss(edges, content, stylized, grams, content_layer="relu1_2")
-    features, target = edges(stylized, grams), edges(content, grams)
-    assert torch.equal(style_loss, losses.style_loss(features, grams))
-    assert torch.equal(content_loss, losses.content_loss(features["relu1_2"], target["relu1_2"]))
-
-
-def test_constant_output_is_perfectly_still_and_has_none_of_the_style():
-    content = noise(1, 3, 24, 32)
-    grey = constant(content)
-    style_loss, _ = style_and_content_loss(edges, content, grey, style_grams(noise(1, 3, 24, 32, seed=1)))
-    assert static_flicker(grey, grey, EVERYWHERE).item() == 0
-    assert contrast(grey).item() < 1e-3
-    assert style_loss.item() == pytest.approx(1)

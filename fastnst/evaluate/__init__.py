@@ -1,4 +1,5 @@
 """A verdict: how still nets and clips hold, and how close to the style they are.
 
-May import the root of the package and `video`.
+`contenders` is what is judged, and on which clips; `judge` measures; `report` shows what was found; `verdict` is the
+three in a row. May import the root of the package and `video`.
 """

@@ -1,4 +1,4 @@
-"""Judges nets, and clips that are stylized already: what `fastnst.metrics` measures, joined to one number per clip.
+"""Judges what was made of clips: what `fastnst.metrics` measures, joined to one number per clip.
 
 All contenders go through a clip side by side, frame by frame, so that the optical flow is computed once and a clip of
 any length fits the memory.
@@ -8,41 +8,37 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastnst import metrics
-from fastnst.errors import InputError
-from fastnst.flow import dis_flow, occlusion_mask
+from fastnst.flow import dis_flow, farneback_flow, occlusion_mask
 from fastnst.images import to_float, to_uint8
 from fastnst.losses import content_loss, gram_matrix, style_loss
 from fastnst.metrics import Stylize
-from fastnst.shots import Shot, given, is_cut
+from fastnst.shots import is_cut
 from fastnst.vgg import VGGFeatures
-from fastnst.video.reader import VideoReader
 
 INTERVALS = (1, 10)  # frames between the two of a pair; at 10 the pairs are 0-10, 10-20, ...: the clip in fast motion
 PROBE_EVERY = 16  # frames between those at which noise, motion, style and content are measured
 SIGMAS = (1, 2, 4, 8)  # of the noise, grey levels
-STILL_INPUT = 0.01  # grey levels; where the input changes less, a ratio to it says nothing
+STILL_INPUT = 0.01  # grey levels; where the input changes less, a clip's ratio to it says nothing
 CONTENT_LAYER, STYLE_LAYERS = "relu2_2", ("relu1_2", "relu2_2", "relu3_3", "relu4_3")  # as in conf/train.yaml
+FLOWS = {"farneback": farneback_flow, "dis": dis_flow}  # the first judges best: nothing is stylized along it
 
 ALONG_FLOW = {
     "warping_error": metrics.warping_error,
     "absolute_warping_error": metrics.mean_absolute_warping_error,
     "stability_error": metrics.stability_error,
 }
+STATIC = ("static_share", "static_flicker", "static_flicker_ratio", "static_changed")  # of fixed cameras only
 METRICS = (
-    "static_share", "static_flicker", "static_flicker_ratio",
+    "camera_motion", *STATIC,
     *(f"{name}_{interval}" for name in ALONG_FLOW for interval in INTERVALS),
     *(f"noise_gain_{sigma}" for sigma in SIGMAS),
     *(f"motion_{what}_{motion}" for what in ("error", "floor") for motion in metrics.MOTIONS),
@@ -54,69 +50,16 @@ Grams = Mapping[str, Float[Tensor, "1 channels channels"]]  # of the style pictu
 Numbers = dict[str, float]  # by metric; NaN where nothing could be measured
 
 
-@dataclass(frozen=True)
-class ClipFile:
-    """The first frames of a video file; each loop over it reads the file anew.
+class Rendition(NamedTuple):
+    """What a contender makes of one clip, from its first frame on.
 
     Attributes:
-        path: the file.
-        max_side: larger frames are made smaller first, pixels of the longer side; None keeps the size.
-        frames: how many; None for all.
+        next_frame: takes the clip's frames one after the other, returns them stylized.
+        probe: stylizes any picture as if it came next, and forgets it; None for clips that are stylized already.
     """
 
-    path: Path
-    max_side: int | None = None
-    frames: int | None = None
-
-    def __iter__(self) -> Iterator[Float[Tensor, "1 3 height width"]]:
-        with VideoReader(self.path, max_side=self.max_side) as reader:
-            for frame in islice(reader, self.frames):
-                yield to_float(frame.pixels)
-
-
-class Painter(NamedTuple):
-    """A contender at the first frame of a clip.
-
-    Attributes:
-        paint: takes the clip's frames one after the other, returns them stylized.
-        stylize: takes any pictures and remembers nothing; None for clips that are stylized already.
-    """
-
-    paint: Stylize
-    stylize: Stylize | None
-
-
-def net_painter(net: nn.Module, norm: str = "frame") -> Painter:
-    """Returns a net at a clip's first frame; with `norm="shot"` it keeps the shot's statistics, as `infer.py` does."""
-    if norm == "frame":
-        return Painter(net, net)
-    shot = Shot(net)
-
-    def stylize(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
-        return net(images, given(shot.statistics)) if shot.statistics else net(images)
-
-    return Painter(shot, stylize)
-
-
-def file_painter(stylized: ClipFile) -> Painter:
-    """Returns the painter whose frames come from a clip that is stylized already, made to the size of the input's.
-
-    Its `paint` raises InputError if that clip ends before its input, or is of another shape.
-    """
-    frames = iter(stylized)
-
-    def paint(frame: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height width"]:
-        own = next(frames, None)
-        if own is None:
-            raise InputError(f"'{stylized.path}' has fewer frames than its input")
-        (height, width), (own_height, own_width) = frame.shape[2:], own.shape[2:]
-        if abs(math.log(own_width / own_height * height / width)) > 0.03:
-            raise InputError(f"'{stylized.path}' is {own_width}x{own_height}, of another shape than its input")
-        if own.shape != frame.shape:
-            own = F.interpolate(own, (height, width), mode="bilinear", antialias=True)
-        return own.to(frame.device)
-
-    return Painter(paint, None)
+    next_frame: Stylize
+    probe: Stylize | None
 
 
 @torch.no_grad()
@@ -129,103 +72,132 @@ def style_grams(vgg: VGGFeatures, picture: Float[Tensor, "3 height width"]) -> G
 @torch.no_grad()
 def evaluate_clip(
     clip: Clip,
-    painters: Mapping[str, Painter],
+    renditions: Mapping[str, Rendition],
     vgg: VGGFeatures,
     grams: Mapping[str, Grams | None],
     show: Callable[[Mapping[str, Tensor]], None] = lambda frames: None,
+    flow: str = "farneback",
 ) -> dict[str, Numbers]:
-    """Returns the `METRICS` of each painter, and of the clip itself under the name "input".
+    """Returns the `METRICS` of each rendition, and of the clip itself under the name "input".
 
-    Painted frames are rounded to 8 bits first, as they are seen. Pairs across a scene cut are left out. Style, content,
-    noise and motion are measured at every `PROBE_EVERY`th frame, noise and motion without rounding.
+    Stylized frames are rounded to 8 bits first, as they are seen. Pairs across a scene cut are left out. Style,
+    content, noise and motion are measured at every `PROBE_EVERY`th frame, noise and motion without rounding.
 
     Args:
         clip: the frames; it is gone through twice.
-        painters: by name, each at the clip's first frame.
+        renditions: by name, each at the clip's first frame.
         vgg: the loss network; everything is computed on its device.
-        grams: by painter, the style's; None, or nothing, if the style is unknown.
-        show: is given each frame, under "input", and what the painters made of it.
+        grams: by rendition, the style's; None, or nothing, if the style is unknown.
+        show: is given each frame, under "input", and what the renditions made of it.
+        flow: one of `FLOWS`, along which frames are compared.
     """
     device = vgg.mean.device
-    painters = {"input": Painter(lambda images: images, lambda images: images), **painters}
-    values: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in painters}
+    renditions = {"input": Rendition(lambda images: images, lambda images: images), **renditions}
+    values: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in renditions}
     still = metrics.static_mask(frame.to(device) for frame in clip)
-    before: dict[int, tuple[int, dict[str, Tensor]]] = {}  # by interval: a shot's number, and what is painted there
+    speeds: dict[int, list[float]] = {interval: [] for interval in INTERVALS}
+    before: dict[int, tuple[int, dict[str, Tensor]]] = {}  # by interval: a shot's number, and the frames there
     shot, last = 0, None
     for number, frame in enumerate(clip):
         frame = frame.to(device)
         shot += last is not None and is_cut(last, frame)
         last = frame
-        painted = {name: to_float(to_uint8(painter.paint(frame))) for name, painter in painters.items()}
+        stylized = {name: to_float(to_uint8(each.next_frame(frame))) for name, each in renditions.items()}
         for interval in INTERVALS:
             if number % interval:
                 continue
             if interval in before and before[interval][0] == shot:
-                for name, found in evaluate_pair(before[interval][1], painted, still, interval).items():
+                speed, of_pair = evaluate_pair(before[interval][1], stylized, still, interval, flow)
+                speeds[interval].append(speed)
+                for name, found in of_pair.items():
                     append(values[name], found)
-            before[interval] = shot, painted
+            before[interval] = shot, stylized
         if number % PROBE_EVERY == 0:
             features = vgg(frame, {CONTENT_LAYER, *STYLE_LAYERS})
-            for name, painter in painters.items():
-                append(values[name], losses(vgg, features, painted[name], grams.get(name)))
-                append(values[name], reactions(painter.stylize, frame))
-        for name in painters:
-            append(values[name], {"contrast": metrics.contrast(painted[name]).item()})
-            append(values[name], {"static_share": still.mean().item()})
-        show(painted)
-    joined = {name: {metric: join(metric, found[metric]) for metric in METRICS} for name, found in values.items()}
-    input_flicker = joined["input"]["static_flicker"]
-    if input_flicker > STILL_INPUT:
-        for found in joined.values():
-            found["static_flicker_ratio"] = found["static_flicker"] / input_flicker
-    return joined
+            for name, rendition in renditions.items():
+                append(values[name], losses(vgg, features, stylized[name], grams.get(name)))
+                append(values[name], reactions(rendition.probe, frame))
+        for name in renditions:
+            append(values[name], {"contrast": metrics.contrast(stylized[name]).item()})
+        show(stylized)
+    return joined(values, speeds, still)
 
 
-def evaluate_net(
-    net: nn.Module, clips: Iterable[Clip], vgg: VGGFeatures, grams: Grams | None, norm: str = "frame"
-) -> Numbers:
-    """Returns a net's `METRICS`, means over the clips: the numbers of `python -m fastnst.evaluate`.
-
-    The input's own values are those of `nn.Identity()`.
+def joined(
+    values: Mapping[str, Mapping[str, Sequence[float]]], speeds: Mapping[int, Sequence[float]], still: Tensor
+) -> dict[str, Numbers]:
+    """Returns one number for each metric of each rendition.
 
     Args:
-        net: the net, in evaluation mode, where `vgg` is.
-        clips: of frames, as `clip.split(1)` makes them of a (T, 3, H, W) tensor.
-        vgg: the loss network.
-        grams: `style_grams` of the style picture, or None.
-        norm: "frame" or "shot".
+        values: by rendition and metric.
+        speeds: of the camera, pixels per frame, by interval; the longest interval counts, as it sees slow motion too.
+        still: the input's static mask; if the camera moves, what it holds is chance, and no figure is taken from it.
     """
-    return mean([evaluate_clip(clip, {"": net_painter(net, norm)}, vgg, {"": grams})[""] for clip in clips])
+    speed = next((join("", speeds[interval]) for interval in reversed(INTERVALS) if speeds[interval]), math.nan)
+    of_clip = {"camera_motion": speed, "static_share": still.mean().item()}
+    found = {
+        name: {metric: join(metric, own.get(metric, ())) for metric in METRICS} | of_clip
+        for name, own in values.items()
+    }
+    input_flicker = found["input"]["static_flicker"]
+    for numbers in found.values():
+        if speed > metrics.FIXED_CAMERA:
+            numbers.update(dict.fromkeys(STATIC, math.nan))
+        elif input_flicker > STILL_INPUT:
+            numbers["static_flicker_ratio"] = numbers["static_flicker"] / input_flicker
+    return found
 
 
-def mean(clips: Sequence[Mapping[str, float]]) -> Numbers:
-    """Returns the `METRICS`, means over the clips that have a value."""
-    return {metric: join("", [numbers[metric] for numbers in clips]) for metric in METRICS}
+def mean(clips: Sequence[Mapping[str, float]], inputs: Sequence[Mapping[str, float]]) -> Numbers:
+    """Returns the `METRICS`, means over the clips that have a value.
+
+    The ratio is that of the two means, so that a clip whose input does not change at all counts too.
+
+    Args:
+        clips: of one contender.
+        inputs: of the same clips, the input's own.
+    """
+    found = {metric: join("", [numbers[metric] for numbers in clips]) for metric in METRICS}
+    of_input = join("", [numbers["static_flicker"] for numbers in inputs])
+    found["static_flicker_ratio"] = found["static_flicker"] / of_input if of_input > STILL_INPUT else math.nan
+    return found
 
 
 def evaluate_pair(
-    frames: Mapping[str, Tensor], next_frames: Mapping[str, Tensor], still: Tensor, interval: int
-) -> dict[str, Numbers]:
-    """Returns what changes between two frames of each painter, along the flow of the input."""
-    flow = dis_flow(frames["input"], next_frames["input"])
-    mask = occlusion_mask(flow, dis_flow(next_frames["input"], frames["input"]))
+    frames: Mapping[str, Tensor], next_frames: Mapping[str, Tensor], still: Tensor, interval: int, flow: str
+) -> tuple[float, dict[str, Numbers]]:
+    """Returns the camera's speed, pixels per frame, and what changes between two frames of each rendition.
+
+    Frames are compared along the flow of the input.
+    """
+    find_flow = FLOWS[flow]
+    forward = find_flow(frames["input"], next_frames["input"])
+    mask = occlusion_mask(forward, find_flow(next_frames["input"], frames["input"]))
     found = {}
     for name, frame in frames.items():
         found[name] = {
-            f"{metric}_{interval}": function(frame, next_frames[name], flow, mask).item()
+            f"{metric}_{interval}": function(frame, next_frames[name], forward, mask).item()
             for metric, function in ALONG_FLOW.items()
         }
         if interval == 1:
             found[name]["static_flicker"] = metrics.static_flicker(frame, next_frames[name], still).item()
-    return found
+            found[name]["static_changed"] = metrics.static_change_share(frame, next_frames[name], still).item()
+    return metrics.camera_motion(frames["input"], forward).item() / interval, found
 
 
-def losses(vgg: VGGFeatures, content: Mapping[str, Tensor], painted: Tensor, grams: Grams | None) -> Numbers:
-    """Returns what `metrics.style_and_content_loss` has for a frame, and the style loss of the input itself.
+def losses(vgg: VGGFeatures, content: Mapping[str, Tensor], stylized: Tensor, grams: Grams | None) -> Numbers:
+    """Returns the content loss and the style loss of a frame, unweighted, and the style loss of the input itself.
 
-    The input's features, `content`, are shared by all painters.
+    A grey output has a style loss of 0.96 to 0.99 (four style pictures), as it has next to none of the style's
+    correlations; noise and wrong colours have more.
+
+    Args:
+        vgg: the loss network.
+        content: the input's features, which serve all renditions.
+        stylized: the frame.
+        grams: the style's; None if it is unknown: then there is no style loss.
     """
-    features = vgg(painted, {CONTENT_LAYER, *(grams or ())})
+    features = vgg(stylized, {CONTENT_LAYER, *(grams or ())})
     found = {"content_loss": content_loss(features[CONTENT_LAYER], content[CONTENT_LAYER]).item()}
     if grams:
         found["style_loss"] = style_loss(features, grams).item()
@@ -233,15 +205,15 @@ def losses(vgg: VGGFeatures, content: Mapping[str, Tensor], painted: Tensor, gra
     return found
 
 
-def reactions(stylize: Stylize | None, frame: Tensor) -> Numbers:
+def reactions(probe: Stylize | None, frame: Tensor) -> Numbers:
     """Returns noise gains and motion errors at a frame; nothing for a clip that is stylized already."""
     found = {}
-    if stylize is None:
+    if probe is None:
         return found
-    stylized = stylize(frame)
+    stylized = probe(frame)
 
     def known(images: Tensor) -> Tensor:  # each metric asks for the frame itself again
-        return stylized if images is frame else stylize(images)
+        return stylized if images is frame else probe(images)
 
     for sigma in SIGMAS:
         gain = metrics.noise_gain(known, frame, sigma / 255, torch.Generator().manual_seed(0))

@@ -15,15 +15,17 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from fastnst.cli import table
 from fastnst.evaluate.judge import METRICS, SIGMAS, mean
 from fastnst.files import replaced
 from fastnst.images import to_array
-from fastnst.metrics import MOTIONS
+from fastnst.metrics import FIXED_CAMERA, MOTIONS, VISIBLE_CHANGE
 from fastnst.video.silent import silent_clip
 
 TABLES = {  # heading, and by column the metric and its decimals; the files have all of `METRICS`
     "How still it holds": {
-        "still": ("static_share", 2), "static": ("static_flicker", 3), "/ input": ("static_flicker_ratio", 2),
+        "camera": ("camera_motion", 2), "still": ("static_share", 2), "static": ("static_flicker", 3),
+        "/ input": ("static_flicker_ratio", 2), "seen": ("static_changed", 3),
         "warp 1": ("absolute_warping_error_1", 2), "warp 10": ("absolute_warping_error_10", 2),
         "Lai 1": ("warping_error_1", 5), "Lai 10": ("warping_error_10", 5),
         "stab 1": ("stability_error_1", 4), "stab 10": ("stability_error_10", 4),
@@ -36,16 +38,18 @@ TABLES = {  # heading, and by column the metric and its decimals; the files have
     },
 }  # fmt: skip
 LEGEND = """\
-still: share of the pixels that hold still in the input; flat areas do, whatever the camera does. static: change from
-frame to frame there. warp: change along the motion, over 1 and 10 frames.
-shift, rotation, zoom: motion error. contrast: deviation of the pixels. All these are in grey levels. Lai, stab:
-warping and stability error, of [0, 1]. noise: gain for noise of so many grey levels. style, content: losses; of input:
-the style loss of the frames as they came. -: not measured. mean: over the clips that have the number, of each clip's
-own ratio too. What is flatter is steadier: compare at one style loss."""
+camera: how far it moves, pixels per frame; above {fixed} it counts as moving, and the clip has no static figures.
+still: share of the pixels that hold still in the input. static: change from frame to frame there; / input: how many
+times the input's own; seen: share of these pixels that change by more than {visible:g}. warp: change along the motion,
+over 1 and 10 frames, by {flow} flow. shift, rotation, zoom: motion error. contrast: deviation of the pixels. All
+these are in grey levels. Lai, stab: warping and stability error, of [0, 1]. noise: gain for noise of so many grey
+levels. style, content: losses; of input: the style loss of the frames as they came. -: not measured.
+{means}
+The mean of / input is the mean of static over that of the input. What is flatter is steadier: compare at one style
+loss."""
 
-COLOURS = ("#1b6ca8", "#c8321e", "#2e8b57", "#8a4fa3", "#b8860b", "#444444")  # of the plot, one for each style
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 520, 70, 24, 40, 64  # of the plot and its margins, pixels
-SMALL, LARGE = ImageFont.load_default(13), ImageFont.load_default(16)
+STYLE_COLOURS = ("#1b6ca8", "#c8321e", "#2e8b57", "#8a4fa3", "#b8860b", "#444444")  # of the plot
+NAME_FONT = ImageFont.load_default(16)
 
 Row = dict[str, Any]  # "net", "clip", and a number for each of `METRICS`, NaN where nothing could be measured
 Show = Callable[[Mapping[str, Tensor]], None]
@@ -53,53 +57,78 @@ Show = Callable[[Mapping[str, Tensor]], None]
 
 def means(rows: Sequence[Row]) -> list[Row]:
     """Returns a row for each net, with "mean" for the clip: the means over the clips that have a value."""
-    names = dict.fromkeys(row["net"] for row in rows)
-    return [{"net": name, "clip": "mean", **mean([row for row in rows if row["net"] == name])} for name in names]
+    by_net = {name: [row for row in rows if row["net"] == name] for name in dict.fromkeys(row["net"] for row in rows)}
+    return [{"net": name, "clip": "mean", **mean(own, by_net["input"])} for name, own in by_net.items()]
 
 
-def tables(rows: Sequence[Row]) -> str:
-    """Returns the tables, in Markdown that reads well as it is."""
+def means_over(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Returns which clips each metric's mean is over: those of the rows on which it could be measured."""
+    over = {
+        metric: list(dict.fromkeys(row["clip"] for row in rows if not math.isnan(row[metric]))) for metric in METRICS
+    }
+    return over | {"static_flicker_ratio": over["static_flicker"]}  # a ratio of means
+
+
+def tables(rows: Sequence[Row], flow: str) -> str:
+    """Returns the tables, in Markdown that reads well as it is.
+
+    Args:
+        rows: of `means`, and of each clip.
+        flow: along which frames were compared.
+    """
     texts = []
     for heading, columns in TABLES.items():
         body = [
-            [row["net"], row["clip"], *(shown(row[metric], digits) for metric, digits in columns.values())]
+            [row["net"], row["clip"], *(decimal(row[metric], digits) for metric, digits in columns.values())]
             for row in rows
         ]
-        texts.append(f"{heading}\n\n{aligned([['net', 'clip', *columns], *body])}\n")
-    return "\n".join([*texts, LEGEND])
+        texts.append(f"{heading}\n\n{table([['net', 'clip', *columns], *body])}\n")
+    over = means_in_words([row for row in rows if row["clip"] != "mean"])
+    legend = LEGEND.format(fixed=FIXED_CAMERA, visible=VISIBLE_CHANGE, flow=flow, means=over)
+    return "\n".join([*texts, legend])
 
 
-def aligned(cells: Sequence[Sequence[str]], names: int = 2) -> str:
-    """Returns a Markdown table: the first row is its head, the first columns are names, the others numbers.
-
-    >>> print(aligned([["net", "error"], ["wave", "0.1"]], names=1))
-    | net  | error |
-    |------|------:|
-    | wave |   0.1 |
-    """
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    rule = ["-" * (width + 2) if number < names else "-" * (width + 1) + ":" for number, width in enumerate(widths)]
-    lines = [
-        [f" {text.ljust(width) if number < names else text.rjust(width)} " for number, (text, width) in enumerate(line)]
-        for line in (list(zip(row, widths, strict=True)) for row in cells)
-    ]
-    return "\n".join(f"|{'|'.join(line)}|" for line in [lines[0], rule, *lines[1:]])
+def means_in_words(rows: Sequence[Row]) -> str:
+    """Returns which columns' means are over which clips, a line for each set of clips."""
+    over = means_over(rows)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for columns in TABLES.values():
+        for column, (metric, _) in columns.items():
+            if over[metric]:
+                groups.setdefault(tuple(over[metric]), []).append(column)
+    ordered = sorted(groups.items(), key=lambda group: len(group[1]))
+    lines = [f"Means of {', '.join(columns)}: over {', '.join(clips)}." for clips, columns in ordered[:-1]]
+    lines += [f"All {'other ' if lines else ''}means: over {', '.join(clips)}." for clips, _ in ordered[-1:]]
+    return "\n".join(lines)
 
 
-def shown(value: float, digits: int) -> str:
+def decimal(value: float, digits: int) -> str:
     """Returns a number as the tables have it."""
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def write_results(folder: Path, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
-    """Writes results.csv and results.json: the same numbers, to six digits, empty or null where there is none."""
-    plain = [row | {name: rounded(row[name]) for name in METRICS} for row in rows]
+def write_results(folder: Path, rows: Sequence[Row], settings: Mapping[str, Any], styles: Mapping[str, str]) -> None:
+    """Writes results.csv, results.json and front.png.
+
+    The first two hold the same numbers, to six digits, empty or null where there is none; the second one the settings
+    too, and which clips each mean is over.
+
+    Args:
+        folder: where.
+        rows: of the clips; those of `means` come before them.
+        settings: of the run.
+        styles: by net, see `plot_front`.
+    """
+    with_means = [*means(rows), *rows]
+    plain = [row | {name: rounded(row[name]) for name in METRICS} for row in with_means]
     with replaced(folder / "results.json") as part:
-        part.write_text(json.dumps({"settings": settings, "rows": plain}, indent=1), encoding="utf-8")
+        found = {"settings": settings, "means_over": means_over(rows), "rows": plain}
+        part.write_text(json.dumps(found, indent=1), encoding="utf-8")
     with replaced(folder / "results.csv") as part, open(part, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["net", "clip", *METRICS])
         writer.writeheader()
         writer.writerows(plain)
+    plot_front(with_means, styles, folder / "front.png")
 
 
 def rounded(value: float) -> float | None:
@@ -126,78 +155,39 @@ def side_by_side(path: Path | None, frame_rate: Fraction) -> Iterator[Show]:
 def labelled(picture: np.ndarray, name: str) -> np.ndarray:
     """Returns a (height, width, 3) picture with its name in the corner."""
     image = Image.fromarray(picture)
-    ImageDraw.Draw(image).text((6, 4), name, "white", LARGE, stroke_width=2, stroke_fill="black")
+    ImageDraw.Draw(image).text((6, 4), name, "white", NAME_FONT, stroke_width=2, stroke_fill="black")
     return np.asarray(image)
 
 
-def front(rows: Sequence[Row], styles: Mapping[str, str]) -> Image.Image:
-    """Returns the plot of style loss against warping error, means over the clips; the best nets are at the lower left.
+def plot_front(rows: Sequence[Row], styles: Mapping[str, str], path: Path) -> None:
+    """Writes a plot of style loss against warping error, means over the clips; the best nets are at the lower left.
 
     Args:
-        rows: of all nets, and of the input, whose own error is a line; nets without a style loss are left out.
+        rows: of `means`, of all nets, and of the input, whose own error is a line; nets without a style loss are left
+            out.
         styles: by net, the style's name, which has a colour of its own: style losses compare within a style.
+        path: of the picture, .png.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
+    from matplotlib.figure import Figure  # of the extra `report`
+
     of_net = {row["net"]: row for row in rows if row["clip"] == "mean"}
+    figure = Figure(figsize=(7.6, 5.2), layout="constrained")
+    axes = figure.add_subplot(xlabel="style loss", ylabel="warping error over 1 frame, grey levels")
+    colours = dict(zip(dict.fromkeys(styles.values()), STYLE_COLOURS * len(styles), strict=False))
+    for name, style in styles.items():
+        place = of_net[name]["style_loss"], of_net[name]["absolute_warping_error_1"] if name in of_net else math.nan
+        if not math.isnan(sum(place)):
+            axes.plot(*place, "o", color=colours[style])
+            axes.annotate(name, place, (6, 4), textcoords="offset points", color=colours[style])
     floor = of_net["input"]["absolute_warping_error_1"]
-    points = {
-        name: (row["style_loss"], row["absolute_warping_error_1"])
-        for name, row in of_net.items()
-        if name in styles and not math.isnan(row["style_loss"] + row["absolute_warping_error_1"])
-    }
-    image = Image.new("RGB", (WIDTH, HEIGHT), "white")
-    draw = ImageDraw.Draw(image)
-    draw.text((LEFT, 12), "warping error over 1 frame, grey levels", "#222222", SMALL)
-    draw.text((WIDTH - RIGHT, HEIGHT - 26), "style loss", "#222222", SMALL, anchor="ra")
-    if not points or math.isnan(floor):
-        draw.text((WIDTH / 2, HEIGHT / 2), "no style loss or no warping error is known", "#222222", LARGE, anchor="mm")
-        return image
-    across = [x for x, _ in points.values()]
-    margin = 0.15 * (max(across) - min(across)) or 0.1 * max(across)
-    low, high = max(0.0, min(across) - margin), max(across) + 2 * margin  # names stand at the right of the points
-    top = 1.1 * max(floor, *(y for _, y in points.values()))
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        right, up = (x - low) / (high - low), y / top
-        return LEFT + (WIDTH - LEFT - RIGHT) * right, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * up
-
-    for x in ticks(low, high):
-        draw.line([place(x, 0), place(x, top)], "#eeeeee")
-        draw.text((place(x, 0)[0], HEIGHT - BOTTOM + 8), f"{x:.3g}", "#555555", SMALL, anchor="ma")
-    for y in ticks(0, top):
-        draw.line([place(low, y), place(high, y)], "#eeeeee")
-        draw.text((LEFT - 8, place(low, y)[1]), f"{y:.3g}", "#555555", SMALL, anchor="rm")
-    draw.line([place(low, top), place(low, 0), place(high, 0)], "#777777")
-    (start, y), (end, _) = place(low, floor), place(high, floor)
-    for dash in range(int(start), int(end), 10):
-        draw.line([(dash, y), (dash + 5, y)], "#222222")
-    draw.text((end, y - 4), "the input itself", "#222222", SMALL, anchor="rd")
-    colours = dict(zip(dict.fromkeys(styles[name] for name in points), COLOURS * len(points), strict=False))
-    dots = [place(*point) for point in points.values()]
-    taken = [(x - 6, x + 6, y) for x, y in dots]  # by points and the names so far: left, right, middle
-    for name, point in points.items():
-        (x, y), colour, wide = place(*point), colours[styles[name]], draw.textlength(name, SMALL)
-        draw.ellipse([x - 5, y - 5, x + 5, y + 5], colour)
-        left = x + 10 if x + 10 + wide < WIDTH else x - 10 - wide
-        for offset in sorted(range(-HEIGHT, HEIGHT, 8), key=abs):  # beside its point, or at the next free place
-            free = all(
-                abs(y + offset - middle) > 14 or left > end or left + wide < start for start, end, middle in taken
-            )
-            if free and TOP < y + offset < HEIGHT - BOTTOM:
-                break
-        taken.append((left, left + wide, y + offset))
-        if abs(offset) > 8:
-            draw.line([(x, y), (left if left > x else left + wide, y + offset)], "#bbbbbb")
-        draw.text((left, y + offset), name, colour, SMALL, anchor="lm")
-    return image
-
-
-def ticks(low: float, high: float) -> list[float]:
-    """Returns the round numbers between two numbers, four to nine of them.
-
-    >>> ticks(0, 5.2), ticks(0.2, 0.23)
-    ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [0.2, 0.205, 0.21, 0.215, 0.22, 0.225, 0.23])
-    """
-    power = 10.0 ** math.floor(math.log10(high - low))
-    step = next(step for step in (power / 5, power / 2, power, 2 * power) if (high - low) / step < 9)
-    first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
-    return [round(number * step, 10) for number in range(first, last + 1)]
+    if not math.isnan(floor):
+        axes.axhline(floor, color="#222222", linestyle="--", linewidth=1, label="the input itself")
+        axes.legend(loc="upper right", frameon=False)
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0.15)
+    axes.grid(color="#eeeeee")
+    with replaced(path) as part:
+        figure.savefig(part, format="png", dpi=100)

@@ -5,24 +5,20 @@ from __future__ import annotations
 import cv2  # isort: skip (first: windows hang if PyAV comes before, pytorch/vision#5940)
 
 import logging
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from time import monotonic
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from fastnst import cli
-from fastnst.dials import dialled
-from fastnst.errors import ConfigError
+from fastnst.cli import listed
 from fastnst.live.feeds import Feed, LiveFrame, Pixels, Say, find_source
 from fastnst.live.sinks import Sink, open_sink
-from fastnst.settings import LookSettings
-from fastnst.stylizer import NORMS, Stylizer
+from fastnst.settings import LiveSettings
 from fastnst.video.reader import scaled_size
+
+if TYPE_CHECKING:
+    from fastnst.live.styles import LiveStyle
 
 USAGE = """
 python -m fastnst.live video=0 ckpt=picasso
@@ -37,31 +33,6 @@ TICK = 0.03  # seconds between looks at the keys while no frame comes
 REPORT = 10.0  # seconds between lines on the rate
 STEP = 0.1  # of strength, per key
 SYNONYMS = {"\x1b": "q", "=": "+"}  # keys that mean the same
-
-
-class LiveStyle:
-    """One style, with what it remembers of the stream.
-
-    Args:
-        stylizer: of a checkpoint, its own dials at rest.
-        norm: see `Stylizer.video`.
-        smooth: see `MotionAverage`.
-        dials: color and scale, see `dialled`.
-    """
-
-    def __init__(self, stylizer: Stylizer, norm: str, smooth: float, **dials: Any) -> None:
-        self.name, self._stylizer = stylizer.style, stylizer
-        self._stream = stylizer.stream(LookSettings.of({"norm": norm, "smooth": smooth, **dials}))
-
-    def reset(self) -> None:
-        """Forgets the frames so far."""
-        self._stream.reset()
-
-    def stylize(self, pixels: Pixels, strength: float) -> Pixels:
-        """Returns the stream's next frame stylized."""
-        self._stream.look = replace(self._stream.look, strength=strength)
-        frame = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # (1, 3, H, W)
-        return self._stylizer.frames(frame, self._stream)[0].permute(1, 2, 0).contiguous().numpy()
 
 
 class Controls:
@@ -170,43 +141,20 @@ def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return pixels if fits else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
-def live(settings: dict[str, Any]) -> None:
-    """Checks what can be checked in no time, opens both ends, runs."""
+def live(settings: LiveSettings) -> None:
+    """Opens both ends, loads the styles, runs."""
     logging.basicConfig(format="note: %(message)s")
-    check(settings)
-    paced = settings["out"] != "-"
-    source, is_live = find_source(str(settings["video"]), settings["size"], settings["fps"], paced)
-    sink = open_sink(settings["out"], is_live)
-    if settings["threads"]:
-        torch.set_num_threads(settings["threads"])
-    names = settings["ckpt"] if isinstance(settings["ckpt"], list) else [settings["ckpt"]]
-    looks = {name: settings[name] for name in ("norm", "smooth", "color", "scale")}
-    styles = [LiveStyle(Stylizer.load(str(name), settings["device"]), **looks) for name in names]
-    feed = Feed(source, is_live, settings["give_up_s"], say=say)
+    source, is_live = find_source(settings.video, settings.size, settings.fps, paced=settings.out != "-")
+    sink = open_sink(settings.out, is_live)
+
+    from fastnst.live.styles import load_styles  # with torch, which takes seconds: what is wrong shows before
+
+    styles = load_styles(listed(settings.ckpt), settings.device, settings.threads, settings)
+    feed = Feed(source, is_live, settings.give_up_s, say=say)
     try:
-        run(feed, styles, sink, settings["strength"], settings["max_side"], say)
+        run(feed, styles, sink, settings.strength, settings.max_side, say)
     finally:
         feed.close()
-
-
-def check(settings: dict[str, Any]) -> None:
-    """Raises ConfigError for the first setting that is missing or out of range."""
-    for name, example in (("video", "0"), ("ckpt", "picasso")):
-        if settings[name] in (None, "", []):
-            raise ConfigError(f"{name} is missing; write {name}={example}, --help lists the settings")
-    for name, choices in (("out", ("window", "camera", "-")), ("norm", NORMS)):
-        if settings[name] not in choices:
-            raise ConfigError(f"{name}={settings[name]} should be one of {', '.join(choices)}")
-    for name, low in (("threads", 1), ("max_side", 16)):
-        value = settings[name]
-        if value is not None and (type(value) is not int or value < low):
-            raise ConfigError(f"{name}={value} should be a whole number from {low} up")
-    if settings["give_up_s"] < 0 or not 0.1 <= settings["fps"] <= 1000:
-        raise ConfigError("give_up_s should be 0 or more, and fps from 0.1 to 1000")
-    if settings["size"] and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", str(settings["size"])):
-        raise ConfigError(f"size={settings['size']} should be like 640x360")
-    dialled(nn.Identity(), settings["strength"], settings["color"], settings["scale"])
-    LookSettings.of({"smooth": settings["smooth"]})
 
 
 def say(line: str) -> None:
@@ -216,7 +164,7 @@ def say(line: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command with the arguments after its name; None: those of the process."""
-    cli.main(live, "live", USAGE, {"video"}, argv)
+    cli.main(live, LiveSettings, USAGE, argv=argv)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def find_source(video: str, size: str | None, fps: float, paced: bool) -> tuple[
         return partial(stream, pipe, "the y4m pipe", "yuv4mpegpipe", {}), False
     if video.isdecimal():
         if len(video) > 2:
-            raise ConfigError(f"video={video} should be a camera's number, from 0 to 99")
+            raise ConfigError(f"video={video} must be a camera's number, from 0 to 99")
         return partial(webcam, int(video)), True
     scheme, mark, _ = video.partition("://")
     if not mark:

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 import numpy as np
 
 from fastnst.errors import InputError
-from fastnst.live.__main__ import LiveStyle
+from fastnst.live.styles import LiveStyle
 
 RATE = Fraction(30)
 
