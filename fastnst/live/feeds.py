@@ -110,7 +110,7 @@ def stream(
                     continue  # one lost packet is no reason to connect again
                 for frame in frames:
                     assert isinstance(frame, av.VideoFrame)
-                    yield to_rgb24(frame, frame.width, frame.height, video.codec_context.color_trc), rate
+                    yield to_rgb24(frame), rate
     except (av.FFmpegError, ValueError) as error:
         reason = "no answer" if isinstance(error, ExitError) else getattr(error, "strerror", "it is no video")
         if not isinstance(file, str):

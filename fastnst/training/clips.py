@@ -20,7 +20,7 @@ from fastnst.shots import SMALL, is_cut
 from fastnst.training.pairs import NextFrame
 from fastnst.training.photos import centre_box, cropped, files_below, random_box
 from fastnst.video.colour import to_rgb24
-from fastnst.video.opening import main_video_stream, open_input, videos_among
+from fastnst.video.opening import crop_of, main_video_stream, open_input, videos_among
 
 ASIDE = 5  # one clip, or scene, in so many validates
 
@@ -183,12 +183,12 @@ def read_two(pair: FramePair) -> tuple[Image.Image, Image.Image]:
     images = []
     with open_input(pair.path) as container:
         stream = main_video_stream(container, pair.path)
+        crop = crop_of(container, stream)
         try:
             container.seek(pair.pts, stream=stream)
             for frame in container.decode(stream):
                 if frame.pts is not None and frame.pts >= pair.pts:
-                    rgb = to_rgb24(frame, frame.width, frame.height, stream.codec_context.color_trc)
-                    images.append(Image.fromarray(np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90))))
+                    images.append(Image.fromarray(to_rgb24(frame, crop=crop)))
                 if len(images) == 2:
                     break
         except av.FFmpegError as error:

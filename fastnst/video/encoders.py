@@ -91,7 +91,7 @@ def chosen_encoder(reader: VideoReader, form: str, crf: int, preset: str | int |
 def add_video_stream(
     container: OutputContainer, reader: VideoReader, codec: str, crf: int, preset: str | int | None
 ) -> VideoStream:
-    """Returns a new video stream in `container`, timed like the reader's frames, tagged BT.709.
+    """Returns a new video stream in `container`, timed like the reader's frames, tagged with what their colours mean.
 
     It has their size too, made even where the encoder wants that: H.264 and H.265 have no odd sizes in 4:2:0.
 
@@ -135,7 +135,7 @@ def add_video_stream(
     # with B-frames, hybrid MP4 cuts off last frames that come after a gap; without, files are 5-10 % larger
     context.max_b_frames = 0
     context.sample_aspect_ratio = reader.sample_aspect_ratio
-    context.color_primaries = context.color_trc = BT709
+    context.color_primaries, context.color_trc = reader.primaries, reader.curve
     context.colorspace, context.color_range = (0, FULL) if codec in IN_RGB else (BT709, LIMITED)
     if codec in ("libx265", "hevc_nvenc") and container.format.name in ("mp4", "mov"):
         context.codec_tag = "hvc1"  # Apple's players want it

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 import av
+import av.logging
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -14,6 +17,7 @@ from av.video.stream import VideoStream
 from fastnst.errors import InputError
 from fastnst.files import check_input, kind_of, picture_format
 from fastnst.video.animation import ANIMATIONS, WebPStream
+from fastnst.video.colour import Crop
 
 READABLE = frozenset(  # the endings that count as a video in a folder; a file that is named may end in anything
     [
@@ -82,7 +86,22 @@ def main_video_stream(container: InputContainer, path: Path) -> VideoStream:
         size = f"{best.width}x{best.height}"
         raise InputError(f"cannot read video '{path}': {size} is over {MAX_PIXELS // 1_000_000} million pixels")
     best.codec_context.options = DECODER
+    best.codec_context.flags |= Flags.unaligned  # crops in the stream, too, by the pixel
     return best
+
+
+def crop_of(container: InputContainer, stream: VideoStream) -> Crop:
+    """Returns what of the stream's frames the container says not to show: Matroska's crop, MP4's clean aperture."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)  # or else nothing is described
+    try:
+        described = container.dumps_format()
+    finally:
+        av.logging.set_level(before)
+    own = re.search(rf"Stream #0:{stream.index}\b(?:(?!Stream #).)*?Frame Cropping: ([\d/]+)", described, re.DOTALL)
+    left, right, top, bottom = map(int, own[1].split("/")) if own else (0, 0, 0, 0)
+    fits = left + right < stream.width and top + bottom < stream.height
+    return Crop(left, right, top, bottom) if fits else Crop()
 
 
 def end_of(packet: av.Packet) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,8 +23,9 @@ import av
 import numpy as np
 
 from fastnst.errors import ConfigError, InputError
-from fastnst.video.colour import colour_named, to_rgb24
-from fastnst.video.opening import decoder_for, end_of, main_video_stream, open_input
+from fastnst.video.colour import BT709, KEPT_CURVES, KEPT_PRIMARIES, Crop, colour_named, to_rgb24, turn_of
+from fastnst.video.opening import crop_of, decoder_for, end_of, main_video_stream, open_input
+from fastnst.video.times import At, Rising
 
 if TYPE_CHECKING:  # `infer.py` opens its input before it pays for the import of torch
     from jaxtyping import UInt8
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 QUEUED = 2  # batches that wait on each side of the net, if that is
 QUEUED_BYTES = 2**26  # no more than this; one batch always may
 TICKS = 90_000  # per second at least, of the clock of a constant frame rate: it may start anywhere
+UNTIMED = {"avi"}  # formats that store no presentation times: what FFmpeg gives as such counts packets
+FROM_ZERO = {"matroska,webm"}  # formats whose duration may count from time 0 instead of from the first frame
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class VideoReader:
         source_rate: the average of the file.
         frame_count: as the file declares it or as its duration suggests, at `frame_rate`; None if it says neither. For
             progress only.
+        sample_aspect_ratio: width over height of one pixel as the frames come out; 1 if the file does not say.
+        primaries, curve: what the colours of the frames mean, as FFmpeg numbers primaries and transfer curves.
         damage: what could not be read, a sentence each.
 
     Raises:
@@ -134,11 +140,7 @@ class VideoReader:
         except BaseException:
             self._container.close()
             raise
-        frame = first.frame
-        self._sideways = frame.rotation % 180 == 90
-        self._decoded_size = frame.width, frame.height
-        self._coded_size = scaled_size(frame.width, frame.height, max_side)
-        self.width, self.height = self._coded_size[::-1] if self._sideways else self._coded_size
+        self._shape_as(first.frame, max_side)
         self._sizes = groupby(chain([first], self._frames), lambda timed: (timed.frame.width, timed.frame.height))
         self._of_one_size = next(self._sizes)[1]
         self._executor = ThreadPoolExecutor(1, "video reader")
@@ -164,18 +166,30 @@ class VideoReader:
             yield frames
             del frames
 
-    @property
-    def sample_aspect_ratio(self) -> Fraction:
-        """Width over height of one pixel as the frames come out; 1 if the file does not say."""
-        ratio = self._stream.codec_context.sample_aspect_ratio or Fraction(1)
-        return 1 / ratio if self._sideways else ratio
+    def _shape_as(self, frame: av.VideoFrame, max_side: int | None) -> None:
+        """Sets what all frames have in common, by the first of them."""
+        self._decoded_size, self._turn = (frame.width, frame.height), turn_of(frame)
+        left, right, top, bottom = self._crop = crop_of(self._container, self._stream)
+        upright = self._turn.size(frame.width - left - right, frame.height - top - bottom)
+        self.width, self.height = scaled_size(*upright, max_side)
+        ratio = self._stream.sample_aspect_ratio or Fraction(1)  # of the container, or else of the stream
+        self.sample_aspect_ratio = 1 / ratio if self._turn.transposed else ratio
+        self.primaries = frame.color_primaries if frame.color_primaries in KEPT_PRIMARIES else BT709
+        self.curve = frame.color_trc if frame.color_trc in KEPT_CURVES else BT709
 
     def _declared_count(self) -> int | None:
         if self._stream.frames:
             return self._stream.frames
-        if self._container.duration:
-            return max(1, round(self._container.duration / av.time_base * self.source_rate))
-        return None
+        start, end = self._declared_span()
+        return max(1, round((end - start) * self.source_rate)) if end > start else None
+
+    def _declared_span(self) -> tuple[float, float]:
+        """Returns when the file says that it starts and ends, seconds; twice the same if it says nothing."""
+        start, duration = (
+            (time or 0) / av.time_base for time in (self._container.start_time, self._container.duration)
+        )
+        from_zero = self._container.format.name in FROM_ZERO and 0 < start < duration
+        return start, duration if from_zero else start + duration
 
     def _next_batch(self) -> Frames | None:
         import torch
@@ -194,30 +208,34 @@ class VideoReader:
     def _timed(self) -> Iterator[Timed]:
         """Yields each frame with its pts and duration, and judges the damage at the end."""
         usual = max(1, round(1 / (self.source_rate * self._unit)))
-        held: tuple[av.VideoFrame, int] | None = None  # one frame back: its duration may only show in the next
-        moved = 0  # by how much later than in the file
-        for frame in self._decoded():
-            pts = frame.pts if frame.pts is not None else frame.dts
-            if held is None:
-                held = frame, pts or 0
-                continue
-            before, start = held
-            duration = before.duration or usual
-            pts = start + duration if pts is None else pts + moved
-            if pts <= start:  # joined recordings: encoders want rising times
-                self._notice("times jump back: what follows is moved behind what came before")
-                moved += start + duration - pts
-                pts = start + duration
-            yield Timed(before, start, before.duration or pts - start)
-            held = frame, pts
+        rising, held = Rising(), None  # one frame back: its duration may only show in the next
+        for frame, start, _ in self._rising(rising, usual):
+            if held is not None:
+                before, began = held
+                yield Timed(before, began, before.duration or start - began)
+            held = frame, start
         if held is None:
             return
         frame, start = held
         duration = frame.duration or usual
         if self._bad:  # the frames after this one are lost: it stays until they would have ended
-            duration = max(duration, round(self._ends_at / self._unit) + moved - start)
+            duration = max(duration, round(self._ends_at / self._unit) + rising.moved - start)
         yield Timed(frame, start, duration)
         self._judge_end()
+
+    def _rising(self, rising: Rising, usual: int) -> Iterator[At]:
+        """Yields the frames with times that rise."""
+        expected = 0
+        for frame, pts in self._decoded():
+            duration = frame.duration or usual
+            pts = expected if pts is None else pts
+            expected = pts + duration
+            yield from rising.add(frame, pts, duration)
+            if rising.moved:
+                self._notice("times jump back: what follows is moved behind what came before")
+            if rising.misplaced:
+                self._notice("some frames have the wrong time: each is shown between its neighbours")
+        yield from rising.rest()
 
     def _evened(self, frames: Iterator[Timed], step: int) -> Iterator[Timed]:
         """Yields the frames at a constant rate, shown for `step` of its unit; the first stays where it is.
@@ -238,17 +256,24 @@ class VideoReader:
                 shown = filled
             held = after
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
+    def _decoded(self) -> Iterator[tuple[av.VideoFrame, int | None]]:
+        """Yields each frame with its time; where the format stores none, packets' times in their order are those."""
+        untimed, times = self._container.format.name in UNTIMED, []
         for packet in self._packets():
+            if untimed and packet is not None and packet.dts is not None:
+                insort(times, packet.dts)
             try:
                 frames = self._decoder.decode(packet)
             except av.FFmpegError as error:
                 self._lost(packet, error)
+                if packet is not None and packet.dts in times:
+                    times.remove(packet.dts)
                 continue
             for frame in cast("list[av.VideoFrame]", frames):
                 if frame.is_corrupt:
                     self._lost(packet, None)
-                yield frame
+                in_order = times.pop(0) if times else None
+                yield frame, in_order if untimed else frame.pts if frame.pts is not None else frame.dts
 
     def _packets(self) -> Iterator[av.Packet | None]:
         """Yields the packets of the video stream, and None at the end; reads on after errors."""
@@ -280,17 +305,16 @@ class VideoReader:
         if self._bad:
             first, last = min(self._bad), max(self._bad)
             self.damage.append(f"damaged in {len(self._bad)} places from {first:.2f} s to {last:.2f} s")
-        declared = (self._container.duration or 0) / av.time_base
-        start = (self._container.start_time or 0) / av.time_base
+        start, end = self._declared_span()
         tolerance = max(0.25, 3 / self.source_rate)
-        if start + declared - self._ends_at <= tolerance:
+        if end - self._ends_at <= tolerance:
             return
         found = self._ends_at
         with open_input(self.path) as container, suppress(av.FFmpegError):
             for packet in container.demux():  # sound may go on for longer than the pictures
                 found = max(found, end_of(packet) if packet.size else 0)
-        if start + declared - found > tolerance:
-            self.damage.append(f"ends at {found - start:.1f} s of {declared:.1f} s")
+        if end - found > tolerance:
+            self.damage.append(f"ends at {found - start:.1f} s of {end - start:.1f} s")
             if self.strict:
                 raise InputError(f"'{self.path}' {self.damage[-1]}; strict=false goes on")
 
@@ -304,8 +328,13 @@ class VideoReader:
             self._notice(f"the frame size changes to {frame.width}x{frame.height}; resized to the first size")
         if frame.interlaced_frame:
             self._notice("interlaced video: the fields are stylized as they are, not deinterlaced")
-        rgb = to_rgb24(frame, *self._coded_size, self._decoder.color_trc, self._notice, self.background)
-        return np.rot90(rgb, frame.rotation // 90)
+        if turn_of(frame) != self._turn:
+            if self.strict:
+                raise InputError(f"'{self.path}' changes its orientation; try strict=false")
+            self._notice("the orientation changes on the way; all frames are turned like the first")
+        size = self.width, self.height
+        same = (frame.width, frame.height) == self._decoded_size
+        return to_rgb24(frame, size, self._turn, self._crop if same else Crop(), self._notice, self.background)
 
     def _notice(self, text: str) -> None:
         if text not in self._notices:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from media import copy, decoded, ffmpeg, read, silent
 
+from fastnst.video.colour import srgb_signal
+
 COLOUR = np.array([200, 50, 30])
 
 
@@ -93,6 +95,58 @@ def test_transparent_video_is_laid_on_white_and_said(tmp_path: Path, caplog, nam
     assert "laid on white" in caplog.text
     red = read(source, background="#C8321E")[:, :, :60].astype(int)
     assert np.abs(red - COLOUR).max() <= 2
+
+
+def gamut_clip(path: Path, *options: object, primaries: str, curve: str = "bt709") -> Path:
+    """A clip of COLOUR as it is coded in other primaries, tagged so, 10-bit 4:2:0."""
+    to_wide = f"zscale=pin=bt709:tin=bt709:min=gbr:rin=full:p={primaries}:t={curve}:m=bt2020nc:r=limited:npl=203"
+    source = [
+        "-f",
+        "lavfi",
+        "-i",
+        "color=0xC8321E:s=64x48:r=25:d=0.2",
+        "-vf",
+        f"format=gbrp16,{to_wide},format=yuv420p10",
+    ]
+    tags = ["-color_primaries", primaries, "-color_trc", curve, "-colorspace", "bt2020nc", "-color_range", "tv"]
+    return ffmpeg(*source, *tags, *options, path)
+
+
+@pytest.mark.parametrize("primaries", ["bt2020", "smpte432"])
+@pytest.mark.parametrize(("curve", "kept"), [("bt709", 1), ("iec61966-2-1", 13)])
+def test_wide_gamut_that_is_not_hdr_becomes_bt709(tmp_path: Path, caplog, primaries: str, curve: str, kept: int):
+    source = gamut_clip(tmp_path / "in.mkv", "-c:v", "ffv1", primaries=primaries, curve=curve)
+    wanted = COLOUR if curve == "bt709" else srgb_signal((COLOUR / 255) ** 2.4) * 255
+    assert np.abs(read(source) - wanted).max() <= 2
+    copy(source, tmp_path / "out.mp4", crf=1)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.color_primaries, context.color_trc) == (1, kept)
+    assert not caplog.text
+
+
+def test_colours_outside_bt709_are_cut_off(tmp_path: Path):
+    red = ["-f", "lavfi", "-i", "color=red:s=64x48:r=25:d=0.1,format=gbrp"]
+    source = ffmpeg(*red, "-c:v", "ffv1", "-color_primaries", "bt2020", "-color_trc", "bt709", tmp_path / "in.mkv")
+    np.testing.assert_array_equal(read(source)[0, 0, 0], [255, 0, 0])
+
+
+def test_primaries_of_standard_definition_are_kept_and_tagged(tmp_path: Path):
+    tags = "h264_metadata=colour_primaries=6:transfer_characteristics=6:matrix_coefficients=6"
+    source = colour_clip(tmp_path / "in.mp4", "128x96", "170m", "-bsf:v", tags)
+    copy(source, tmp_path / "out.mp4", crf=1)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc) == (1, 6, 6)
+    assert np.abs(read(tmp_path / "out.mp4").astype(int) - COLOUR).max() <= 2
+
+
+def test_hdr_in_420_keeps_its_hue(tmp_path: Path):
+    """Light of up to 0.7 of diffuse white is kept as it is, so the colour is known."""
+    source = gamut_clip(tmp_path / "in.mkv", "-c:v", "ffv1", primaries="bt2020", curve="smpte2084")
+    light = (COLOUR / 255) ** 2.4
+    wanted = np.where(light < 0.018, 4.5 * light, 1.099 * light**0.45 - 0.099)
+    assert np.abs(read(source) - wanted * 255).max() <= 3
 
 
 @pytest.mark.parametrize(

@@ -58,18 +58,81 @@ def test_constant_frame_rate_bears_rounded_times_and_single_frames(tmp_path: Pat
     assert (times(tmp_path / "out.mp4"), duration(tmp_path / "out.mp4")) == ([0], 1)
 
 
-@pytest.mark.parametrize("name", ["in.avi", "in.mkv", "in.ts", "in.flv", "in.gif", "in.h264", "in.mpg"])
-def test_every_usual_format_keeps_frame_count_and_intervals(tmp_path: Path, name: str):
-    options = {
-        "in.avi": ["-c:v", "mpeg4"],
-        "in.gif": ["-c:v", "gif"],
-        "in.mpg": ["-c:v", "mpeg2video"],
-        "in.flv": ["-c:v", "flv1"],
-    }
-    source = silent(tmp_path / name, *options.get(name, []))
+def seconds_of(path: Path) -> np.ndarray:
+    """When each frame is shown, seconds."""
+    return np.array([float(time) for time in times(path)])
+
+
+@pytest.mark.parametrize(
+    ("name", "coding"),
+    [
+        ("in.avi", ["mpeg4"]),
+        ("in.avi", ["mpeg4", "-bf", 2]),  # AVI stores no presentation times
+        ("in.avi", ["libx264", "-bf", 3]),
+        ("in.mkv", ["libx264"]),
+        ("in.ts", ["libx264", "-bf", 3]),
+        ("in.flv", ["flv1"]),
+        ("in.gif", ["gif"]),
+        ("in.h264", ["libx264", "-bf", 3]),  # raw streams store no times at all
+        ("in.hevc", ["libx265", "-x265-params", "log-level=none"]),
+        ("in.m4v", ["mpeg4", "-bf", 2, "-f", "m4v"]),
+        ("in.mpg", ["mpeg2video", "-bf", 2]),
+        ("in.vob", ["libx264", "-bf", 3]),  # a time for the first frame of a packet only
+    ],
+)
+def test_every_usual_format_keeps_frames_in_order_and_intervals(tmp_path: Path, name: str, coding: list):
+    source = silent(tmp_path / name, "-c:v", *coding)
+    copy(source, tmp_path / "out.mp4", codec="libx264rgb", crf=0)
+    assert np.diff(seconds_of(tmp_path / "out.mp4")) == pytest.approx(np.full(24, 0.04), abs=1e-3)
+    wanted = decoded(source).astype(int)
+    nearest = [np.abs(frame - wanted).mean((1, 2, 3)).argmin() for frame in read(tmp_path / "out.mp4")]
+    assert nearest == list(range(25))
+
+
+def test_avi_with_b_frames_keeps_sound_and_pictures_together(tmp_path: Path):
+    source = ffmpeg(*pictures(2), *tone(2), "-c:v", "libx264", "-bf", 3, "-c:a", "mp3", tmp_path / "in.avi")
     copy(source, tmp_path / "out.mp4")
-    assert len(times(tmp_path / "out.mp4")) == 25
-    assert np.diff([float(time) for time in times(tmp_path / "out.mp4")]) == pytest.approx(np.full(24, 0.04), abs=1e-3)
+    assert seconds_of(tmp_path / "out.mp4") == pytest.approx(np.arange(50) / 25, abs=1e-3)
+    assert duration(tmp_path / "out.mp4") == pytest.approx(2, abs=1e-3)
+
+
+def retimed(source: Path, target: Path, times_of: list[int]) -> Path:
+    """A copy of a clip whose packets, without B-frames, have other times, milliseconds."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as output:
+        stream = output.add_stream_from_template(container.streams.video[0])
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        for packet, time in zip(packets, times_of, strict=True):
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.dts = packet.pts = time
+            output.mux(packet)
+    return target
+
+
+def test_frames_with_equal_times_move_between_their_neighbours_and_nothing_else_moves(tmp_path: Path, caplog):
+    lossless = silent(tmp_path / "plain.mkv", "-c:v", "ffv1")
+    marks = list(range(0, 1000, 40))
+    for number in (5, 6, 17):
+        marks[number] = marks[number - 1]
+    source = retimed(lossless, tmp_path / "in.mkv", marks)
+    copy(source, tmp_path / "out.mkv", codec="ffv1")
+    assert seconds_of(tmp_path / "out.mkv") == pytest.approx(np.arange(25) / 25, abs=1.1e-3)
+    assert caplog.messages == ["some frames have the wrong time: each is shown between its neighbours"]
+    np.testing.assert_array_equal(read(tmp_path / "out.mkv"), read(lossless))
+
+
+def test_video_that_does_not_start_at_zero_is_whole(tmp_path: Path, caplog):
+    plain = clip(tmp_path / "plain.mp4")
+    for offset in (10, 3600, 1_700_000_000):  # the last: seconds since 1970, as cameras write
+        source = ffmpeg("-i", plain, "-c", "copy", "-output_ts_offset", offset, tmp_path / "in.mkv")
+        target = tmp_path / f"{offset}.mp4"
+        reader = copy(source, target, strict=True)
+        assert (reader.damage, caplog.messages) == ([], [])
+        assert abs(reader.frame_count - 25) <= 2
+        assert seconds_of(target) == pytest.approx(offset + np.arange(25) / 25, abs=1.1e-3)
+        apart = [tracks(path, "audio")[0].packets[0][0] - float(times(path)[0]) for path in (source, target)]
+        assert apart[0] == pytest.approx(apart[1], abs=1.1e-3)
+    cut = write(tmp_path / "cut.mkv", source.read_bytes()[: source.stat().st_size * 6 // 10])
+    assert "ends at 0." in copy(cut, tmp_path / "out.mp4").damage[0]
 
 
 def test_one_frame_makes_one_frame(tmp_path: Path):
@@ -94,10 +157,13 @@ def test_joined_recordings_whose_times_start_again_play_one_after_the_other(tmp_
     assert len(tracks(tmp_path / "out.mp4", "audio")[0].packets) == 2 * len(tracks(once, "audio")[0].packets)
 
 
-@pytest.mark.parametrize("angle", [90, 180, 270])
-def test_rotated_video_comes_out_upright_without_a_flag(tmp_path: Path, angle: int):
-    plain = silent(tmp_path / "plain.mp4", "-c:v", "libx264", "-pix_fmt", "yuv444p")
-    source = ffmpeg("-display_rotation", angle, "-i", plain, "-c", "copy", tmp_path / "in.mp4")
+ORIENTATIONS = [(angle, mirror) for angle in (0, 90, 180, 270) for mirror in ([], ["-display_hflip"])][1:]
+
+
+@pytest.mark.parametrize(("angle", "mirror"), [*ORIENTATIONS, (0, ["-display_vflip"])])
+def test_every_orientation_comes_out_upright_without_a_flag(tmp_path: Path, angle: int, mirror: list[str]):
+    plain = silent(tmp_path / "plain.mp4", "-c:v", "libx264", "-pix_fmt", "yuv444p", seconds=0.2)
+    source = ffmpeg("-display_rotation", angle, *mirror, "-i", plain, "-c", "copy", tmp_path / "in.mp4")
     copy(source, tmp_path / "out.mkv", codec="ffv1")
     upright = decoded(source)  # ffmpeg rotates by itself
     assert read(tmp_path / "out.mkv").shape == upright.shape
@@ -114,9 +180,52 @@ def test_pixel_shape_is_kept_and_turns_with_the_picture(tmp_path: Path):
     turned = ffmpeg("-display_rotation", 90, "-i", source, "-c", "copy", tmp_path / "turned.mp4")
     copy(source, tmp_path / "out.mp4")
     copy(turned, tmp_path / "out_turned.mp4")
+    for name in ("only.mkv", "only.mp4"):  # the container knows it, the stream does not
+        plain = silent(tmp_path / "plain.mp4", "-frames:v", 2)
+        copy(ffmpeg("-i", plain, "-aspect", "64:27", "-c", "copy", tmp_path / name), tmp_path / f"out_{name}")
+        with av.open(str(tmp_path / f"out_{name}")) as container:
+            assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 9)
     for name, ratio in (("out.mp4", Fraction(4, 3)), ("out_turned.mp4", Fraction(3, 4))):
         with av.open(str(tmp_path / name)) as container:
             assert container.streams.video[0].sample_aspect_ratio == ratio
+
+
+def test_orientation_that_changes_on_the_way_stays_the_first_and_is_said(tmp_path: Path, caplog):
+    first, second = silent(tmp_path / "1.ts"), silent(tmp_path / "2.mp4")
+    turned = (
+        "-i",
+        second,
+        "-c",
+        "copy",
+        "-bsf:v",
+        "h264_metadata=display_orientation=insert:rotate=90",
+        "-output_ts_offset",
+        2,
+    )
+    joined = first.read_bytes() + ffmpeg(*turned, tmp_path / "2.ts").read_bytes()
+    copy(write(tmp_path / "in.ts", joined), tmp_path / "out.mkv", codec="ffv1")
+    assert caplog.messages == ["the orientation changes on the way; all frames are turned like the first"]
+    assert np.abs(read(tmp_path / "out.mkv")[25:].astype(int) - read(second)).mean() < 1
+    with pytest.raises(InputError, match="changes its orientation; try strict=false"):
+        copy(tmp_path / "in.ts", tmp_path / "strict.mp4", strict=True)
+
+
+def test_what_container_or_stream_crop_is_not_shown(tmp_path: Path):
+    plain = silent(tmp_path / "plain.mkv", "-bf", 0, "-aspect", "3:1", "-frames:v", 3)
+    content = plain.read_bytes()
+    at = content.index(b"\x54\xb0\x81")  # the width and height on the screen become crops of left and bottom
+    cropped = content[:at] + b"\x54\xcc\x81\x20\x54\xaa\x81\x10" + content[at + 8 :]
+    matroska = write(tmp_path / "in.mkv", cropped)
+    whole, wanted = read(plain), read(plain)[:, :80, 32:]
+    np.testing.assert_array_equal(read(matroska), wanted)
+    np.testing.assert_array_equal(read(ffmpeg("-i", matroska, "-c", "copy", tmp_path / "in.mp4")), wanted)
+    assert read(matroska, max_side=48).shape == (3, 40, 48, 3)
+    edges = "h264_metadata=crop_left=2:crop_right=4:crop_top=6:crop_bottom=8"
+    stream = ffmpeg("-i", plain, "-c", "copy", "-bsf:v", edges, tmp_path / "stream.mp4")
+    difference = read(stream).astype(int) - whole[:, 6:-8, 2:-4]
+    assert np.abs(difference).mean() < 1  # at the edges, chroma has other neighbours
+    turned = ffmpeg("-display_rotation", 90, "-i", matroska, "-c", "copy", tmp_path / "turned.mp4")
+    np.testing.assert_array_equal(read(turned), np.rot90(wanted, 1, (1, 2)))
 
 
 def test_max_side_makes_frames_smaller_in_proportion(tmp_path: Path):
