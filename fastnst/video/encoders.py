@@ -54,14 +54,21 @@ def warn_of_little_space(path: Path, source: Path) -> None:
         log.warning("%.1f MB are free for '%s'; the input has %.1f MB", free / 1e6, path, needed / 1e6)
 
 
-def open_output(part: Path, form: str) -> OutputContainer:
-    """Returns a container that plays up to its last second even if the process is killed."""
+def open_output(part: Path, form: str, keys: bool = False) -> OutputContainer:
+    """Returns a container that plays up to its last second even if the process is killed.
+
+    Args:
+        part: the file.
+        form: FFmpeg's name of the format.
+        keys: MP4 and QuickTime store tags as keys, which takes any name.
+    """
     options = {"flush_packets": "1"}
     if form in ("mp4", "mov"):
         # hybrid: fragments (of 0.2 s) while it grows, an ordinary file once closed. delay_moov: without it, the priming
         # of AAC sound shifts all tracks; before FFmpeg 8.1 (PyAV 18) the two together write broken files.
         # movie_timescale: the default rounds the start of late tracks to 1 ms
-        options |= {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "200000", "movie_timescale": "90000"}
+        flags = "hybrid_fragmented+delay_moov" + ("+use_metadata_tags" if keys else "")
+        options |= {"movflags": flags, "frag_duration": "200000", "movie_timescale": "90000"}
     else:
         options |= {"cluster_time_limit": "200"}  # ms; the default holds up to 5 s back
     return av.open(f"file:{part}", "w", format=form, options=options)

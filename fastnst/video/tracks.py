@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from fractions import Fraction
 from typing import cast
 
 import av
-import av.error
 from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
 from fastnst.errors import ConfigError
+from fastnst.video.times import At, Rising
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,14 @@ STALE = (  # tags that would no longer be true
     *("encoder", "duration", "rotate", "bps", "number_of_", "_statistics"),
     *("major_brand", "minor_version", "compatible_brands", "alpha_mode"),
 )
+COMMON = {"title", "artist", "album", "date", "comment", "genre", "copyright", "creation_time", "location", "timecode"}
+PLAIN = {  # tags that these formats have a place of their own for; others are stored as keys, and then all are
+    "mov": COMMON | {"make", "model"},
+    "mp4": COMMON | {
+        *("album_artist", "composer", "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network"),
+        *("keywords", "track", "disc", "compilation", "media_type", "hd_video", "season_number", "episode_sort"),
+    },
+}  # fmt: skip
 
 
 class CarriedTracks:
@@ -45,8 +56,9 @@ class CarriedTracks:
         self._targets: dict[int, Stream] = {}
         self._encoded: set[int] = set()
         self._unwrap: dict[int, BitStreamFilterContext] = {}
-        self._moved: dict[int, int] = {}  # by how much later than in the file, where its times jump back
-        self._before: dict[int, tuple[int, int]] = {}  # decoding time of the packet before, and where it ends
+        self._rising: dict[int, Rising] = {}
+        self._sound_ends: dict[int, int] = {}  # of encoded tracks, in samples
+        self._resamplers: dict[int, tuple[tuple[str, str, int], AudioResampler]] = {}  # and what each takes
         encoder, left_out = SOUND.get(output.format.name, "aac"), []
         for stream in source.streams:
             if stream.index == video_index:
@@ -63,13 +75,14 @@ class CarriedTracks:
                 if not anew:
                     log.warning("%s cannot hold %s sound: encoded anew with %s", output.format.name, codec, encoder)
                 self._encoded.add(stream.index)
-            elif stream.type == "data" and source.chapters():
-                continue  # QuickTime keeps the titles of chapters in a track; they are copied as chapters
+            elif stream.type == "data" and (source.chapters() or "timecode" in stream.metadata):
+                continue  # QuickTime keeps titles of chapters and timecodes in tracks; they are copied as tags
             else:
                 left_out.append(f"{stream.index} ({stream.type}, {codec})")
                 continue
             copy_stream_tags(stream, target)
             self._targets[stream.index] = target
+            self._rising[stream.index] = Rising(dense=stream.type == "audio")
         if left_out:
             log.warning("%s cannot hold these tracks, left out: %s", output.format.name, ", ".join(left_out))
         self._packets = self._wanted()
@@ -82,16 +95,26 @@ class CarriedTracks:
         return len(self._filled)
 
     def copy(self, until: float) -> None:
-        """Writes all packets that belong before the time `until`, seconds; infinity writes what is left."""
+        """Writes the packets that belong before the time `until`, seconds; infinity writes what is left."""
         while (packet := self._held or next(self._packets, None)) is not None:
             if packet.dts is not None and packet.dts * packet.time_base > until:
                 self._held = packet
                 return
             self._held = None
-            self._write(packet)
+            if packet.dts is None:
+                self._write(packet)
+            else:
+                self._write_risen(self._rising[packet.stream_index].add(packet, packet.dts, packet.duration or 0))
+
+    def finish(self, until: float) -> None:
+        """Writes the packets before the time `until`, as `copy` does, and those that encoders or queues hold back."""
+        self.copy(until)
+        for rising in self._rising.values():
+            self._write_risen(rising.rest())
         for index in self._encoded:
-            self._output.mux(cast(AudioStream, self._targets[index]).encode(None))
-        self._encoded.clear()
+            if index in self._resamplers:
+                self._encode(index, self._resamplers[index][1].resample(None))
+            self._encode(index, [None])
 
     def _wanted(self) -> Iterator[av.Packet]:
         if not self._targets:
@@ -101,11 +124,15 @@ class CarriedTracks:
                 if packet.size:
                     yield packet
 
+    def _write_risen(self, ready: list[At]) -> None:
+        for packet, dts, _ in ready:
+            packet.pts = None if packet.pts is None else packet.pts + dts - packet.dts
+            packet.dts = dts
+            self._write(packet)
+
     def _write(self, packet: av.Packet) -> None:
         target, time_base = self._targets[packet.stream_index], packet.time_base
         self._filled.add(packet.stream_index)
-        if packet.dts is not None:
-            self._keep_rising(packet)
         if packet.stream_index not in self._encoded:
             unwrap = self._unwrap.get(packet.stream_index)
             for each in unwrap.filter(packet) if unwrap else [packet]:
@@ -113,21 +140,40 @@ class CarriedTracks:
                     each.stream, each.time_base = target, time_base
                     self._output.mux(each)
             return
-        with suppress(av.error.InvalidDataError):
-            for frame in packet.decode():
-                self._output.mux(cast(AudioStream, target).encode(frame))  # pyright: ignore[reportArgumentType]
+        frames: list[AudioFrame] = []
+        with suppress(av.FFmpegError):  # damaged sound: what follows may be whole
+            frames = cast("list[AudioFrame]", packet.decode())
+        for frame in frames:
+            self._encode(packet.stream_index, self._resampled(packet.stream_index, frame))
 
-    def _keep_rising(self, packet: av.Packet) -> None:
-        """Moves a packet behind the one before, as the pictures are, if its times jump back: no format allows that."""
-        index, dts = packet.stream_index, packet.dts or 0
-        last, end = self._before.get(index, (dts - 1, dts))
-        moved = self._moved.get(index, 0)
-        if dts + moved <= last:
-            moved = self._moved[index] = end - dts
-        self._before[index] = dts + moved, dts + moved + max(1, packet.duration or 0)
-        if moved:
-            packet.dts = dts + moved
-            packet.pts = None if packet.pts is None else packet.pts + moved
+    def _resampled(self, index: int, frame: AudioFrame) -> list[AudioFrame | None]:
+        """Returns decoded sound as the encoder of its track takes it; its layout or rate may change on the way."""
+        shape = frame.format.name, frame.layout.name, frame.sample_rate
+        before, resampler = self._resamplers.get(index, (None, None))
+        ready: list[AudioFrame | None] = []
+        if shape != before:
+            if resampler:
+                log.warning("the sound changes to %s, %d Hz; converted to what it was at first", shape[1], shape[2])
+                ready += resampler.resample(None)
+            encoder = cast(AudioStream, self._targets[index]).codec_context
+            resampler = AudioResampler(encoder.format, encoder.layout, encoder.sample_rate)
+            self._resamplers[index] = shape, resampler
+        return [*ready, *resampler.resample(frame)]
+
+    def _encode(self, index: int, frames: list[AudioFrame | None]) -> None:
+        """Encodes sound and writes it; None is its end. What lies over earlier sound by half or more is left out."""
+        target = cast(AudioStream, self._targets[index])
+        for frame in frames:
+            if frame is not None:
+                rate = target.codec_context.sample_rate
+                earliest = self._sound_ends.get(index)
+                start = earliest or 0 if frame.pts is None else round(frame.pts * frame.time_base * rate)
+                if earliest is not None and 2 * (earliest - start) >= frame.samples:
+                    continue
+                start = start if earliest is None else max(start, earliest)
+                frame.pts, frame.time_base = start, Fraction(1, rate)
+                self._sound_ends[index] = start + frame.samples
+            self._output.mux(target.encode(frame))
 
 
 def check_audio(audio: str, form: str = "") -> None:
@@ -179,12 +225,32 @@ def sound_encoder(output: OutputContainer, like: Stream, encoder: str) -> AudioS
 
 def copy_tags(source: InputContainer, output: OutputContainer) -> None:
     """Copies title, dates and the like, and the chapters."""
-    output.metadata.update({name: text for name, text in source.metadata.items() if not name.lower().startswith(STALE)})
+    output.metadata.update(true_tags(source.metadata))
     if chapters := source.chapters():
         output.set_chapters(chapters)
 
 
+def true_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Returns the tags that are still true of a stylized video."""
+    return {name: text for name, text in tags.items() if not name.lower().startswith(STALE)}
+
+
+def need_keys(form: str, tags: Mapping[str, str]) -> bool:
+    """Returns whether a format has to store these tags under their own names: those of phones and cameras, mostly."""
+    return form in PLAIN and not {name.lower() for name in true_tags(tags)} <= PLAIN[form]
+
+
+def lost_tags(tags: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Returns the names of those tags that were not found; copies in a language ("title-eng") do not count.
+
+    >>> lost_tags({"title": "Film", "title-eng": "Film", "make": "X", "encoder": "Lavf"}, {"TITLE": "Film"})
+    ['make']
+    """
+    there = {name.lower() for name in found}
+    return [name for name in true_tags(tags) if not {name.lower(), name.lower().partition("-")[0]} & there]
+
+
 def copy_stream_tags(source: Stream, target: Stream) -> None:
     """Copies a track's language, title and role."""
-    target.metadata.update({name: text for name, text in source.metadata.items() if not name.lower().startswith(STALE)})
+    target.metadata.update(true_tags(source.metadata))
     target.disposition = source.disposition

@@ -40,7 +40,7 @@ from fastnst.video.parts import (
     save_state,
 )
 from fastnst.video.reader import Frames, VideoReader, queued
-from fastnst.video.tracks import CarriedTracks, check_audio, copy_stream_tags, copy_tags
+from fastnst.video.tracks import CarriedTracks, check_audio, copy_stream_tags, copy_tags, lost_tags, need_keys
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -121,6 +121,7 @@ class VideoWriter:
         self._durations: dict[int, int] = {}  # of the frames inside the encoder, by their pts
         self._pending: deque[Future[None]] = deque()
         self._source = open_input(reader.path)  # a second handle, from which the other tracks are copied
+        self._tags = dict(self._source.metadata)
         try:
             if resume:
                 self._state = go_on(self.part, made_of)
@@ -130,7 +131,7 @@ class VideoWriter:
             self._muxed, self._keyframe, self._unsettled = 0, 0, None
             self._waiting: deque[tuple[int, Memory]] = deque()  # memories of frames that are not safe yet
             self._kept_packets = kept_packets(self.part) if self.kept else iter(())
-            self._container = open_output(self.part, form)
+            self._container = open_output(self.part, form, need_keys(form, self._source.metadata))
             try:
                 self._stream = add_video_stream(self._container, reader, self._codec, crf, preset)
                 self.width, self.height = self._stream.width, self._stream.height
@@ -266,7 +267,7 @@ class VideoWriter:
 
     def _finish(self, stopped: bool) -> None:
         self._mux(self._stream.encode(None))
-        self._tracks.copy(until=self._ends_at if stopped else float("inf"))
+        self._tracks.finish(until=self._ends_at if stopped else float("inf"))
         self._container.close()
         if stopped:
             self._settle(self._keyframe)
@@ -281,6 +282,7 @@ class VideoWriter:
                     found, ends_at = found + 1, end_of(packet)
             tracks = sum(each.type != "data" for each in container.streams)
             holds = f"{found} frames of {stream.width}x{stream.height}"
+            lost = lost_tags(self._tags, container.metadata)
         should = f"{self.frames_written} frames of {self.width}x{self.height}"
         late = abs(ends_at - self._ends_at) > 0.1  # Matroska may shift all tracks by a little less
         if holds != should or late or tracks < 1 + self._tracks.count:
@@ -288,6 +290,8 @@ class VideoWriter:
                 f"'{self.part}' should hold {should} in {self._ends_at:.2f} s and {1 + self._tracks.count} tracks, "
                 f"but holds {holds} in {ends_at:.2f} s and {tracks} tracks; please report this"
             )
+        if lost:
+            log.warning("'%s' cannot hold these tags, left out: %s", self.path.name, ", ".join(lost))
 
     def _discard(self) -> None:
         with suppress(OSError, av.FFmpegError, ValueError):
