@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import shutil
+from bisect import bisect_right
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -33,6 +34,9 @@ PRESETS = (  # of libx264 and libx265
 )
 os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 tells its whole life on stderr: errors only
 KEYFRAMES = 2  # seconds between two at most: so much is lost of a render that is killed
+EARLY_KEYFRAMES = (0.5, 1.0, 2.0, 3.0)  # seconds: at first closer together, or else short clips could not be resumed
+DELAY = 10  # frames by which H.264 and H.265 look ahead: more loses more of a render that is killed, and gains nothing
+PACKINGS = {"left_right": "3", "top_bottom": "4"}  # of stereo pictures, as H.264 numbers them
 LOOKAHEAD = 10 * UHD  # pixels by which an encoder looks ahead in such frames: 2 of 8K, not 40, which take 0.1 GB each
 
 
@@ -106,31 +110,7 @@ def add_video_stream(
         ConfigError: the encoder has no such preset.
         EnvironmentFault: there is no such encoder.
     """
-    try:
-        formats = [form.name for form in av.Codec(codec, "w").video_formats or []]
-    except (ValueError, TypeError) as error:
-        raise EnvironmentFault(f"no encoder '{codec}' here; codec=libx264 is always there") from error
-    form = IN_RGB.get(codec) or next((form for form in FORMS if form in formats), None)
-    if form is None:
-        raise EnvironmentFault(f"'{codec}' is no encoder for video of {reader.width}x{reader.height}; codec=libx264 is")
-    if preset is not None and "libx26" in codec and preset not in PRESETS:  # libx264 would say so in a line of its own
-        raise ConfigError(f"preset={preset} is none of {codec}'s: {', '.join(PRESETS)}")
-    options = {"crf": str(crf)} | ({} if preset is None else {"preset": str(preset)})
-    if codec.endswith("_nvenc"):
-        options |= {"rc": "vbr", "cq": str(crf)}
-    if codec.startswith("libvpx"):
-        options |= {"row-mt": "1", "cpu-used": "4"}
-    if codec == "libx265":
-        options["x265-params"] = "log-level=error"
-    if reader.width * reader.height > UHD:
-        ahead = str(LOOKAHEAD // (reader.width * reader.height))
-        options["threads"] = str(min(4, os.cpu_count() or 1))  # each holds a frame
-        if codec == "libx264":
-            options |= {"rc-lookahead": ahead, "refs": "1"}
-        elif codec == "libx265":
-            options["x265-params"] += f":rc-lookahead={ahead}"
-        elif codec.startswith("libvpx"):
-            options["lag-in-frames"] = ahead
+    form, options = pixel_format(codec), encoder_options(reader, codec, crf, preset)
     stream = cast(VideoStream, container.add_stream(codec, rate=reader.frame_rate, options=options))
     context = stream.codec_context
     width, height = reader.width, reader.height
@@ -146,4 +126,56 @@ def add_video_stream(
     context.colorspace, context.color_range = (0, FULL) if codec in IN_RGB else (BT709, LIMITED)
     if codec in ("libx265", "hevc_nvenc") and container.format.name in ("mp4", "mov"):
         context.codec_tag = "hvc1"  # Apple's players want it
+    if reader.stereo and container.format.name in ("matroska", "webm"):
+        stream.metadata["stereo_mode"] = reader.stereo
+    elif reader.stereo and "x264-params" not in options:
+        log.warning("%s cannot say here that the pictures are stereo (%s); left out", codec, reader.stereo)
     return stream
+
+
+def pixel_format(codec: str) -> str:
+    """Returns the pixel format in which an encoder gets its frames.
+
+    Raises:
+        EnvironmentFault: there is no such encoder, or it is none for video.
+    """
+    try:
+        formats = [form.name for form in av.Codec(codec, "w").video_formats or []]
+    except (ValueError, TypeError) as error:
+        raise EnvironmentFault(f"no encoder '{codec}' here; codec=libx264 is always there") from error
+    form = IN_RGB.get(codec) or next((form for form in FORMS if form in formats), None)
+    if form is None:
+        raise EnvironmentFault(f"codec={codec} is no encoder for video; codec=libx264 is always there")
+    return form
+
+
+def encoder_options(reader: VideoReader, codec: str, crf: int, preset: str | int | None) -> dict[str, str]:
+    """Returns what an encoder is asked for, in its own words; raises ConfigError if it has no such preset."""
+    if preset is not None and "libx26" in codec and preset not in PRESETS:  # libx264 would say so in a line of its own
+        raise ConfigError(f"preset={preset} is none of {codec}'s: {', '.join(PRESETS)}")
+    pixels = reader.width * reader.height
+    ahead = str(LOOKAHEAD // pixels if pixels > UHD else DELAY)
+    options = {"crf": str(crf)} | ({} if preset is None else {"preset": str(preset)})
+    if codec.endswith("_nvenc"):
+        options |= {"rc": "vbr", "cq": str(crf), "forced-idr": "1"}
+    elif codec.startswith("libvpx"):
+        options |= {"row-mt": "1", "cpu-used": "4"} | ({"lag-in-frames": ahead} if pixels > UHD else {})
+    elif codec == "libx265":
+        options |= {"x265-params": f"log-level=error:rc-lookahead={ahead}", "forced-idr": "1"}
+    elif codec.startswith("libx264"):
+        options |= {"rc-lookahead": ahead} | ({"refs": "1"} if pixels > UHD else {})
+        if reader.stereo in PACKINGS:
+            options["x264-params"] = f"frame-packing={PACKINGS[reader.stereo]}"
+    if pixels > UHD:
+        options["threads"] = str(min(4, os.cpu_count() or 1))  # each holds a frame
+    return options
+
+
+def group_at(seconds: float) -> int:
+    """Returns in which group of pictures a frame is that is shown so many seconds after the first.
+
+    >>> [group_at(seconds) for seconds in (0, 0.49, 0.5, 1, 2.9, 3, 4.9, 5, 7)]
+    [0, 0, 1, 2, 3, 4, 4, 5, 6]
+    """
+    last = EARLY_KEYFRAMES[-1]
+    return bisect_right(EARLY_KEYFRAMES, seconds) + max(0, int((seconds - last) // KEYFRAMES))

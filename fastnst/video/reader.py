@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
 
 from fastnst.errors import ConfigError, InputError
 from fastnst.video.colour import BT709, KEPT_CURVES, KEPT_PRIMARIES, Crop, colour_named, to_rgb24, turn_of
@@ -94,6 +95,7 @@ class VideoReader:
         frame_count: as the file declares it or as its duration suggests, at `frame_rate`; None if it says neither. For
             progress only.
         sample_aspect_ratio: width over height of one pixel as the frames come out; 1 if the file does not say.
+        stereo: how the pictures for both eyes lie in a frame, as Matroska names it ("left_right"); None if they do not.
         primaries, curve: what the colours of the frames mean, as FFmpeg numbers primaries and transfer curves.
         damage: what could not be read, a sentence each.
 
@@ -174,6 +176,9 @@ class VideoReader:
         self.width, self.height = scaled_size(*upright, max_side)
         ratio = self._stream.sample_aspect_ratio or Fraction(1)  # of the container, or else of the stream
         self.sample_aspect_ratio = 1 / ratio if self._turn.transposed else ratio
+        self.stereo = stereo_of(frame)
+        if any(data.type is Type.SPHERICAL for data in frame.side_data):
+            self._notice("the video is spherical (360 degrees); the output does not say so")
         self.primaries = frame.color_primaries if frame.color_primaries in KEPT_PRIMARIES else BT709
         self.curve = frame.color_trc if frame.color_trc in KEPT_CURVES else BT709
 
@@ -357,6 +362,17 @@ def rate_named(fps: str | float | Fraction) -> Fraction:
         if Fraction(1, 10) <= rate <= 1000:
             return rate
     raise ConfigError(f"fps={text} should be frames per second from 0.1 to 1000, such as 25, 29.97 or 30000/1001")
+
+
+def stereo_of(frame: av.VideoFrame) -> str | None:
+    """Returns how the pictures for both eyes lie in a frame, as Matroska names it; None if the file does not say."""
+    for data in frame.side_data:
+        if data.type is Type.STEREO3D:
+            kind, swapped = np.frombuffer(bytes(data), np.int32)[:2]
+            return {(1, 0): "left_right", (1, 1): "right_left", (2, 0): "top_bottom", (2, 1): "bottom_top"}.get(
+                (int(kind), int(swapped) & 1)
+            )
+    return None
 
 
 def queued(size: int) -> int:

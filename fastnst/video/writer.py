@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
 from fastnst.errors import ConfigError, EnvironmentFault, OutputError
 from fastnst.files import sync
@@ -24,6 +25,7 @@ from fastnst.video.encoders import (
     add_video_stream,
     check_video_target,
     chosen_encoder,
+    group_at,
     open_output,
     warn_of_little_space,
 )
@@ -50,7 +52,7 @@ log = logging.getLogger(__name__)
 
 Memory = Mapping[str, Any]  # tensors or arrays by name
 
-SETTLED = 1.0  # seconds of video behind a keyframe by which muxers have let go of it, which they do every 0.2 s
+SETTLED = 0.5  # seconds of video behind a keyframe by which muxers have let go of it, which they do every 0.2 s
 LARGE = 2**20  # bytes of memory of the shot, see `VideoWriter.write`; while larger ones wait, none is taken
 
 
@@ -128,7 +130,12 @@ class VideoWriter:
             else:
                 begin_anew(self.part, made_of)
             self.kept, self.seen, self.memory = self._state.frames, self._state.seen, self._state.memory
-            self._muxed, self._keyframe, self._unsettled = 0, 0, None
+            self._muxed, self._keyframe = 0, 0
+            self._unsettled: deque[tuple[int, float]] = deque()  # frames before keyframes, and the times of these
+            self._starts_at: int | None = None  # when the first frame is shown, in the reader's unit
+            self._group = self._remembered = (
+                0  # groups of pictures: of the last frame, and that the last memory precedes
+            )
             self._waiting: deque[tuple[int, Memory]] = deque()  # memories of frames that are not safe yet
             self._kept_packets = kept_packets(self.part) if self.kept else iter(())
             self._container = open_output(self.part, form, need_keys(form, self._source.metadata))
@@ -210,7 +217,6 @@ class VideoWriter:
                 raise self._in_words(error) from error
 
     def _encode(self, frames: Frames, memory: Memory) -> None:
-        before = max(self.frames_written, self.kept)
         timed = zip(frames.pixels, frames.pts, frames.durations, frames.repeats, strict=True)
         for pixels, start, duration, repeats in timed:
             frame = None
@@ -223,15 +229,24 @@ class VideoWriter:
                     self._mux([packet])
                 else:
                     frame = frame or self._coded(pixels)
+                    frame.pict_type = PictureType.I if self._group_at(pts) > self._group else PictureType.NONE
                     frame.pts, frame.duration, frame.time_base = pts, duration, self._reader.time_base
                     self._mux(self._stream.encode(frame))
                 self._ends_at = float((pts + duration) * self._reader.time_base)
                 self._tracks.copy(until=self._ends_at)
+                self._group = self._group_at(pts)
                 self.frames_written += 1
-        group = self._stream.codec_context.gop_size  # one memory for each: with more, the heap is left full of holes
-        large = sum(each.nbytes for each in memory.values()) > LARGE
-        if self.frames_written // group > before // group and not (large and self._waiting):
-            self._waiting.append((self.frames_written, memory))
+        following = self._group_at(frames.pts[-1] + frames.repeats[-1] * frames.durations[-1])
+        if following > self._remembered:  # one memory for each group: with more, the heap is left full of holes
+            self._remembered = following
+            large = sum(each.nbytes for each in memory.values()) > LARGE
+            if self.frames_written > self.kept and not (large and self._waiting):
+                self._waiting.append((self.frames_written, memory))
+
+    def _group_at(self, pts: int) -> int:
+        """Returns in which group of pictures a frame is."""
+        self._starts_at = pts if self._starts_at is None else self._starts_at
+        return group_at(float((pts - self._starts_at) * self._reader.time_base))
 
     def _coded(self, pixels: UInt8[Tensor, "3 height width"]) -> av.VideoFrame:
         """Returns a frame as the encoder takes it: padded, in its pixel format."""
@@ -247,23 +262,25 @@ class VideoWriter:
             time = float((packet.pts or 0) * packet.time_base)
             if packet.is_keyframe and self._muxed >= self.kept:  # before that, the earlier part is safer
                 self._keyframe = self._muxed
-                self._unsettled = self._unsettled or (self._keyframe, time)
+                self._unsettled.append((self._keyframe, time))
             self._container.mux(packet)
             self._muxed += 1
-            if self._unsettled is not None and time >= self._unsettled[1] + SETTLED:
-                self._settle(self._unsettled[0])
+            settled = 0
+            while self._unsettled and time >= self._unsettled[0][1] + SETTLED:
+                settled = self._unsettled.popleft()[0]
+            if settled:
+                self._settle(settled)
 
     def _settle(self, frames: int) -> None:
         """Makes the first frames, up to a keyframe, outlast a loss of power, and only then writes that down."""
-        self._unsettled = None
         seen, memory = self._state.seen, self._state.memory
         while self._waiting and self._waiting[0][0] <= frames:
             seen, newest = self._waiting.popleft()
             memory = {name: each.cpu().numpy() for name, each in newest.items()}
         if self._made_of is not None and frames:
             sync(self.part)
-            self._state = State(frames, seen, memory)
-            save_state(self.part, self._made_of, self._state)
+            save_state(self.part, self._made_of, State(frames, seen, memory))
+        self._state = State(frames, seen, memory)
 
     def _finish(self, stopped: bool) -> None:
         self._mux(self._stream.encode(None))

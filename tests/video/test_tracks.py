@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from media import clip, copy, ffmpeg, pictures, times, tone, tracks
 
+from fastnst.video.reader import VideoReader
+
 
 def test_every_sound_track_is_copied_bit_for_bit_with_its_language_and_times(tmp_path: Path):
     source = ffmpeg(
@@ -158,3 +160,96 @@ def test_a_subtitle_track_without_subtitles_is_no_obstacle(tmp_path: Path):
     both = ("-i", tmp_path / "s.srt", "-map", 0, "-map", 1, "-t", 1, "-c:v", "libx264", "-c:s", "mov_text")
     copy(ffmpeg(*pictures(), *both, tmp_path / "in.mp4"), tmp_path / "out.mp4")
     assert len(times(tmp_path / "out.mp4")) == 25
+
+
+def cues(path: Path, text: str, form: str) -> list[float]:
+    """When the subtitles of a copied clip start, which begin as the SRT `text` says."""
+    (path / "s.srt").write_text(text)
+    name = "ass" if form == "ass" else "srt"
+    source = ffmpeg(
+        *pictures(2), "-i", path / "s.srt", "-map", 0, "-map", 1, "-c:v", "libx264", "-c:s", name, path / "in.mkv"
+    )
+    copy(source, path / "out.mkv")
+    return [round(time, 3) for time, _ in tracks(path / "out.mkv", "subtitle")[0].packets]
+
+
+CUE = "{}\n00:00:0{} --> 00:00:0{}\nNumber {}\n\n"
+
+
+@pytest.mark.parametrize("form", ["srt", "ass"])
+def test_subtitles_that_start_together_stay_together_and_others_stay_where_they_are(tmp_path: Path, form: str):
+    text = "".join(CUE.format(n, start, end, n) for n, start, end in ((1, "0,200", "0,900"), (2, "0,200", "1,000")))
+    assert cues(tmp_path, text + CUE.format(3, "1,200", "1,800", 3), form) == [0.2, 0.2, 1.2]
+
+
+@pytest.mark.parametrize("ending", [".mkv", ".mp4", ".mov", ".webm"])
+def test_chapters_that_overlap_keep_their_titles_and_starts(tmp_path: Path, ending: str):
+    chapter = "[CHAPTER]\nTIMEBASE=1/1000\nSTART={}\nEND={}\ntitle={}\n"
+    (tmp_path / "tags.txt").write_text(
+        ";FFMETADATA1\n" + chapter.format(0, 400, "A") + chapter.format(0, 900, "B") + chapter.format(300, 800, "C")
+    )
+    both = ("-i", tmp_path / "tags.txt", "-map", 0, "-map_chapters", 1, "-c:v", "libx264")
+    copy(ffmpeg(*pictures(), *both, tmp_path / "in.mkv"), tmp_path / f"out{ending}")
+    with av.open(str(tmp_path / f"out{ending}")) as container:
+        found = [(each["metadata"]["title"], float(each["start"] * each["time_base"])) for each in container.chapters()]
+    assert found == [("A", 0), ("B", 0), ("C", 0.3)]
+
+
+@pytest.mark.parametrize(("name", "audio"), [("out.mp4", "aac"), ("out.webm", "copy")])
+@pytest.mark.parametrize("change", [["-ac", 1], ["-ar", 32000]])
+def test_sound_that_changes_on_the_way_is_encoded_to_its_end(tmp_path: Path, caplog, name: str, audio: str, change):
+    first = ffmpeg(*pictures(), *tone(), "-c:v", "libx264", "-c:a", "ac3", "-ac", 2, tmp_path / "1.ts")
+    second = ffmpeg(
+        *pictures(), *tone(), "-c:v", "libx264", "-c:a", "ac3", *change, "-output_ts_offset", 1, tmp_path / "2.ts"
+    )
+    (tmp_path / "in.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    copy(tmp_path / "in.ts", tmp_path / name, audio=audio)
+    assert "the sound changes to" in caplog.text
+    sound = sound_of(tmp_path / name)
+    with av.open(str(tmp_path / name)) as container:
+        rate = container.streams.audio[0].rate
+    assert np.abs(sound[-rate // 4 : -rate // 8]).max() > 0.05  # until the end
+    seconds = [time for time, _ in tracks(tmp_path / name, "audio")[0].packets]
+    assert min(np.diff(seconds)) > 0
+    assert seconds[-1] - seconds[0] == pytest.approx(2, abs=0.1)
+
+
+TAGS = {
+    "title": "T",
+    "com.apple.quicktime.location.ISO6709": "+48.2-16.3+151/",
+    "com.apple.quicktime.make": "Apple",
+    "com.apple.quicktime.creationdate": "2024-01-01T10:00:00+0200",
+    "com.android.version": "14",
+}
+
+
+@pytest.mark.parametrize("name", ["out.mov", "out.mp4", "out.mkv"])
+def test_tags_of_phones_are_kept(tmp_path: Path, caplog, name: str):
+    tags = [part for each in TAGS.items() for part in ("-metadata", "=".join(each))]
+    coding = ("-c:v", "libx264", "-movflags", "use_metadata_tags", *tags)
+    copy(ffmpeg(*pictures(0.2), *coding, tmp_path / "in.mov"), tmp_path / name)
+    with av.open(str(tmp_path / name)) as container:
+        found = {tag.lower(): text for tag, text in container.metadata.items()}
+    assert {tag: found.get(tag.lower()) for tag in TAGS} == TAGS
+    assert not caplog.text
+
+
+def test_timecode_is_kept_and_not_told_as_lost(tmp_path: Path, caplog):
+    source = ffmpeg(*pictures(0.2), "-c:v", "libx264", "-timecode", "01:00:00:00", tmp_path / "in.mov")
+    for name in ("out.mov", "out.mp4", "out.mkv"):
+        copy(source, tmp_path / name)
+        with av.open(str(tmp_path / name)) as container:
+            tags = container.streams.video[0].metadata
+            assert tags.get("timecode", tags.get("TIMECODE")) == "01:00:00:00"
+    assert not caplog.text
+
+
+def test_stereo_pictures_are_still_told_as_such(tmp_path: Path, caplog):
+    source = ffmpeg(*pictures(0.2), "-c:v", "libx264", "-metadata:s:v", "stereo_mode=left_right", tmp_path / "in.mkv")
+    for name, codec in (("out.mkv", "ffv1"), ("out.mp4", "auto"), ("out.webm", "auto")):
+        copy(source, tmp_path / name, codec=codec)
+        with VideoReader(tmp_path / name) as reader:
+            assert reader.stereo == "left_right"
+    assert not caplog.text
+    copy(source, tmp_path / "hevc.mp4", codec="libx265")
+    assert caplog.messages == ["libx265 cannot say here that the pictures are stereo (left_right); left out"]
