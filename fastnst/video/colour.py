@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
@@ -67,13 +67,22 @@ class Crop(NamedTuple):
 
 def turn_of(frame: av.VideoFrame) -> Turn:
     """Returns how the frame gets upright by its display matrix, to the nearest of the eight orientations."""
-    for data in frame.side_data:
-        if data.type is Type.DISPLAYMATRIX:
-            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(float)
-            if max(abs(a), abs(d)) >= max(abs(b), abs(c)):
-                return Turn(False, bool(a < 0), bool(d < 0))
-            return Turn(True, bool(c < 0), bool(b < 0))
-    return Turn()
+    matrix = side_data(frame, Type.DISPLAYMATRIX)
+    if matrix is None:
+        return Turn()
+    a, b, _, c, d = map(int, matrix[:5])
+    if max(abs(a), abs(d)) >= max(abs(b), abs(c)):
+        return Turn(False, a < 0, d < 0)
+    return Turn(True, c < 0, b < 0)
+
+
+def side_data(frame: av.VideoFrame, kind: Type) -> np.ndarray | None:
+    """Returns what a frame carries of a kind beside its pixels, as (n,) int32; None if nothing."""
+    for data in cast(Any, frame.side_data):  # PyAV's stubs know another type
+        if data.type is kind:
+            content = bytes(data)
+            return np.frombuffer(content[: len(content) // 4 * 4], np.int32)
+    return None
 
 
 def to_rgb24(
@@ -135,7 +144,7 @@ def coded_rgb24(
         if curve in HDR:
             notice("HDR video: tone-mapped to SDR BT.709")
         rgb = by_table(rgb[..., :3], curve, primaries)
-        alpha = None if alpha is None else (alpha >> 8).astype(np.uint8)
+        alpha = None if alpha is None else (alpha // 256).astype(np.uint8)
     if alpha is None or alpha.min() == 255:
         return rgb[..., :3]
     notice(f"transparent video: laid on {background}; background= chooses another colour")

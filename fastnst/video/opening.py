@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import av.logging
@@ -95,7 +95,7 @@ def crop_of(container: InputContainer, stream: VideoStream) -> Crop:
     before = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)  # or else nothing is described
     try:
-        described = container.dumps_format()
+        described = cast(Any, container).dumps_format()  # PyAV's stubs do not know it
     finally:
         av.logging.set_level(before)
     own = re.search(rf"Stream #0:{stream.index}\b(?:(?!Stream #).)*?Frame Cropping: ([\d/]+)", described, re.DOTALL)

@@ -24,7 +24,7 @@ import numpy as np
 from av.sidedata.sidedata import Type
 
 from fastnst.errors import ConfigError, InputError
-from fastnst.video.colour import BT709, KEPT_CURVES, KEPT_PRIMARIES, Crop, colour_named, to_rgb24, turn_of
+from fastnst.video.colour import BT709, KEPT_CURVES, KEPT_PRIMARIES, Crop, colour_named, side_data, to_rgb24, turn_of
 from fastnst.video.opening import crop_of, decoder_for, end_of, main_video_stream, open_input
 from fastnst.video.times import At, Rising
 
@@ -177,7 +177,7 @@ class VideoReader:
         ratio = self._stream.sample_aspect_ratio or Fraction(1)  # of the container, or else of the stream
         self.sample_aspect_ratio = 1 / ratio if self._turn.transposed else ratio
         self.stereo = stereo_of(frame)
-        if any(data.type is Type.SPHERICAL for data in frame.side_data):
+        if side_data(frame, Type.SPHERICAL) is not None:
             self._notice("the video is spherical (360 degrees); the output does not say so")
         self.primaries = frame.color_primaries if frame.color_primaries in KEPT_PRIMARIES else BT709
         self.curve = frame.color_trc if frame.color_trc in KEPT_CURVES else BT709
@@ -366,13 +366,9 @@ def rate_named(fps: str | float | Fraction) -> Fraction:
 
 def stereo_of(frame: av.VideoFrame) -> str | None:
     """Returns how the pictures for both eyes lie in a frame, as Matroska names it; None if the file does not say."""
-    for data in frame.side_data:
-        if data.type is Type.STEREO3D:
-            kind, swapped = np.frombuffer(bytes(data), np.int32)[:2]
-            return {(1, 0): "left_right", (1, 1): "right_left", (2, 0): "top_bottom", (2, 1): "bottom_top"}.get(
-                (int(kind), int(swapped) & 1)
-            )
-    return None
+    stereo = side_data(frame, Type.STEREO3D)
+    names = {(1, 0): "left_right", (1, 1): "right_left", (2, 0): "top_bottom", (2, 1): "bottom_top"}
+    return None if stereo is None else names.get((int(stereo[0]), int(stereo[1]) & 1))
 
 
 def queued(size: int) -> int:

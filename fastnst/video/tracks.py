@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from typing import cast
@@ -146,12 +146,12 @@ class CarriedTracks:
         for frame in frames:
             self._encode(packet.stream_index, self._resampled(packet.stream_index, frame))
 
-    def _resampled(self, index: int, frame: AudioFrame) -> list[AudioFrame | None]:
+    def _resampled(self, index: int, frame: AudioFrame) -> list[AudioFrame]:
         """Returns decoded sound as the encoder of its track takes it; its layout or rate may change on the way."""
         shape = frame.format.name, frame.layout.name, frame.sample_rate
         before, resampler = self._resamplers.get(index, (None, None))
-        ready: list[AudioFrame | None] = []
-        if shape != before:
+        ready: list[AudioFrame] = []
+        if resampler is None or shape != before:
             if resampler:
                 log.warning("the sound changes to %s, %d Hz; converted to what it was at first", shape[1], shape[2])
                 ready += resampler.resample(None)
@@ -160,14 +160,15 @@ class CarriedTracks:
             self._resamplers[index] = shape, resampler
         return [*ready, *resampler.resample(frame)]
 
-    def _encode(self, index: int, frames: list[AudioFrame | None]) -> None:
+    def _encode(self, index: int, frames: Sequence[AudioFrame | None]) -> None:
         """Encodes sound and writes it; None is its end. What lies over earlier sound by half or more is left out."""
         target = cast(AudioStream, self._targets[index])
         for frame in frames:
             if frame is not None:
                 rate = target.codec_context.sample_rate
                 earliest = self._sound_ends.get(index)
-                start = earliest or 0 if frame.pts is None else round(frame.pts * frame.time_base * rate)
+                unit = frame.time_base or Fraction(1, rate)
+                start = earliest or 0 if frame.pts is None else round(frame.pts * unit * rate)
                 if earliest is not None and 2 * (earliest - start) >= frame.samples:
                     continue
                 start = start if earliest is None else max(start, earliest)
