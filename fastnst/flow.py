@@ -36,7 +36,7 @@ def warp(
     flow: Float[Tensor, "batch 2 height width"],
     mode: str = "bilinear",
 ) -> Float[Tensor, "batch channels height width"]:
-    """Returns output(x) = image(x + flow(x)): the border is repeated outside; differentiable in both.
+    """Returns output(x) = image(x + flow(x)), differentiable in both; outside the picture its border is repeated.
 
     Zero flow is the identity to the precision of the coordinates (1e-4 of a pixel at 1920 px in float32), and a flow of
     (1, 0) moves the picture by exactly one pixel to the left. Half precision is sampled in float32.
@@ -44,7 +44,7 @@ def warp(
     height, width = image.shape[2:]
     dtype = torch.promote_types(image.dtype, torch.float32)
     x, y = _positions(flow.to(dtype))
-    # align_corners=False: pixel centres are at (2x + 1) / width - 1, which is sound for a single row or column too
+    # align_corners=False: pixel centres are at (2x + 1) / width - 1, which also works for a single row or column
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     sampled = F.grid_sample(image.to(dtype), grid, mode=mode, padding_mode="border", align_corners=False)
     return sampled.to(image.dtype)
@@ -61,8 +61,8 @@ def affine_flow(
 ) -> Float[Tensor, "1 2 height width"]:
     """Returns the flow of a picture that grows `zoom` times and turns clockwise about its centre, then shifts.
 
-    A pixel at x goes to centre + zoom * turned(x - centre) + shift, in float64, rounded once to float32. The opposite
-    shift, the opposite angle, and 1 / zoom each undo their one, if it is the only one.
+    A pixel at x goes to centre + zoom * turned(x - centre) + shift, in float64, rounded once to float32. A shift
+    alone is undone by the opposite shift, a turn alone by the opposite angle, a zoom alone by 1 / zoom.
 
     Args:
         height: of the picture, pixels.
@@ -103,8 +103,8 @@ def farneback_flow(
 ) -> Float[Tensor, "batch 2 height width"]:
     """Returns the flow from each frame to its next one, from their 8-bit luma, on the device of `frame`.
 
-    It shares nothing with `dis_flow`, so its errors are others: for judging what was made along that flow. Its
-    end-point errors are 2 to 4 times those of `dis_flow`, in a third of the time.
+    It shares nothing with `dis_flow`, so its errors are different ones. Use it to judge what was made along that flow.
+    Its end-point errors are 2 to 4 times those of `dis_flow`; it takes a third of the time.
 
     Source: Farneback 2003 (SCIA), "Two-Frame Motion Estimation Based on Polynomial Expansion"; OpenCV's
     implementation, five levels, a window of 15 pixels.
@@ -138,14 +138,14 @@ def backward_flow(
 ) -> Float[np.ndarray, "rows columns 2"]:
     """Returns the flow from a frame to the one before it, fast enough for every frame of a render.
 
-    It is found at half the size and in pixels of that; it is 0 in frames too small for that.
+    It is found at half the size, in pixels of that size. In frames that are too small for this it is 0.
 
     Args:
         half_before: `half_luma` of the frame before.
         half: `half_luma` of the frame.
 
     Source: Kroeger et al. 2016, arXiv:1603.03590 (dense inverse search); OpenCV's implementation, preset fast.
-    Differs: at half the size, where two milliseconds of one core do for 640x360.
+    Differs: at half the size, where 640x360 takes two milliseconds of one core.
     """
     if min(half.shape) < DIS_MIN_SIDE:
         return np.zeros((*half.shape, 2), np.float32)
@@ -221,8 +221,8 @@ def occlusion_mask(
     |w + w'|^2 > 0.01 (|w|^2 + |w'|^2) + 0.5, or where the motion changes, |grad u|^2 + |grad v|^2 > 0.01 |w|^2 + 0.002.
 
     Source: Sundaram, Brox & Keutzer 2010 (ECCV), with these constants; Ruder et al. 2016, arXiv:1604.08610.
-    Differs: Ruder tests the flow from t to t - 1, here the caller chooses (swap the arguments for the next frame's own
-    mask). The outermost row and column stay where the flow keeps them inside; gradients are one-sided there.
+    Differs: Ruder tests the flow from t to t - 1. Here the caller chooses: swap the arguments for the mask of the next
+    frame. The outermost rows and columns can be trusted too; gradients are one-sided there.
     """
     back = warp(flow_back, flow)
     gradients = torch.cat(torch.gradient(flow, dim=(2, 3)), dim=1)

@@ -160,7 +160,7 @@ def run_all(jobs: Sequence[Job], stylize: Callable[[Job], Summary], overwrite: b
                     raise ConfigError(f"'{job.source}': '{job.out}' is the result of another input; rename one")
                 results.add(job.out)
                 if not overwrite and os.path.lexists(job.out) and job.out.is_file():
-                    log.warning("'%s' exists, whatever made it: skipped; overwrite=true makes it anew", job.out)
+                    log.warning("'%s' exists, whatever made it: skipped; overwrite=true makes it again", job.out)
                 else:
                     make_folder(job.out.parent)
                     summary = stylize(job)

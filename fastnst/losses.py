@@ -26,7 +26,7 @@ def gram_matrix(features: Float[Tensor, "batch channels height width"]) -> Float
 def content_loss(
     features: Float[Tensor, "batch channels height width"], target: Float[Tensor, "batch channels height width"]
 ) -> Float[Tensor, ""]:
-    """Squared relative error of a picture's features at one layer, the mean over pictures: 0 is the content itself.
+    """Squared relative error of a picture's features at one layer, the mean over pictures; 0 is the content itself.
 
     Source: Johnson et al. 2016, arXiv:1603.08155, equation 2.
     Differs: divided by the squared norm of the content's own features, so that the weight does not depend on the layer
@@ -37,13 +37,13 @@ def content_loss(
 
 
 def style_loss(
-    features: Mapping[str, Float[Tensor, "batch channels height width"]],
-    target: Mapping[str, Float[Tensor, "1 channels channels"]],
+    features: Mapping[str, Float[Tensor, "batch _channels _height _width"]],
+    target: Mapping[str, Float[Tensor, "1 _channels _channels"]],
 ) -> Float[Tensor, ""]:
-    """Squared relative error of the Gram matrices, the mean over layers and pictures: 0 is the style itself.
+    """Squared relative error of the Gram matrices, the mean over layers and pictures; 0 is the style itself.
 
     Args:
-        features: the stylized pictures' features; layers that `target` lacks are not used.
+        features: the stylized pictures' features, by layer; those of layers that are not in `target` are not used.
         target: the style picture's Gram matrices by layer.
 
     Source: Johnson et al. 2016, arXiv:1603.08155, equation 4.
@@ -78,7 +78,8 @@ def temporal_loss(
 ) -> Float[Tensor, ""]:
     """Mean squared intensity change between two aligned stylized frames, over the pixels where nothing should change.
 
-    It is taken for each picture, and then over the pictures: so processes that share a batch get its loss together.
+    The mean is first taken over each picture, then over the pictures. So a batch that several processes share has the
+    same loss as in one process.
 
     Args:
         stylized: the earlier frame, in [0, 1], warped onto the later one if anything moves.

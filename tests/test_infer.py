@@ -335,7 +335,7 @@ def test_many_inputs_go_on_after_a_bad_one_and_skip_what_is_finished(
     status, out, err = command(arguments[0].replace("missing.mp4, ", ""), arguments[1])
     assert status == 0, err
     assert states(out) == ["skipped", "done", "skipped"]
-    assert "'a_tiny.mp4' exists, whatever made it: skipped; overwrite=true makes it anew" in caplog.messages
+    assert "'a_tiny.mp4' exists, whatever made it: skipped; overwrite=true makes it again" in caplog.messages
     assert (inputs / "a_tiny.mp4").stat().st_mtime_ns == before
     assert states(command(*arguments, "overwrite=true")[1]) == ["done", "done", "failed", "done"]
     assert (inputs / "a_tiny.mp4").stat().st_mtime_ns > before
@@ -510,7 +510,7 @@ def test_part_of_other_settings_or_of_another_input_is_not_gone_on_from(
     ):
         status, out, err = command(*changed, *settings)
         assert (status, out, len(err.splitlines())) == (4, "", 1), err
-        assert f"cannot go on from 'out.part.mp4': it was made with another {what}; resume=false begins anew" in err
+        assert f"cannot go on from 'out.part.mp4': it was made with another {what}; resume=false begins again" in err
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     for content in (before["out.part.state"][:-9], b"x" * 99, b""):
         (tmp_path / "out.part.state").write_bytes(content)

@@ -91,7 +91,7 @@ def save_state(part: Path, made_of: dict[str, Any], state: State) -> None:
 
 def load_state(part: Path, made_of: dict[str, Any]) -> State:
     """Returns how far a part has come; raises OutputError unless it was made of the same."""
-    anew = "resume=false begins anew"
+    anew = "resume=false begins again"
     try:
         with safe_open(state_path(part), framework="np") as file:
             about = json.loads(file.metadata()["fastnst"])
@@ -107,7 +107,7 @@ def load_state(part: Path, made_of: dict[str, Any]) -> State:
 
 
 def begin_anew(part: Path, made_of: dict[str, Any] | None) -> None:
-    """Removes what an earlier run left, which is said, and writes down what the part that now begins is made of."""
+    """Removes what an earlier run left, with a warning, and writes down what the part that now begins is made of."""
     found = [path for path in (part, kept_path(part)) if path.exists()]
     if found:
         log.warning("replacing '%s', left by a run that did not finish; resume=true goes on from one", found[0])
@@ -142,7 +142,7 @@ def go_on(part: Path, made_of: dict[str, Any] | None) -> State:
     best = max(found, key=lambda path: found[path].frames, default=None)
     if best is None or not found[best].frames:
         if best is not None:
-            log.warning("'%s' does not yet hold a whole group of pictures: begun anew", best)
+            log.warning("'%s' does not yet hold a whole group of pictures: begun again", best)
         forget(part, made_of)
         return State()
     if best is part:

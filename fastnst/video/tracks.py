@@ -42,13 +42,13 @@ PLAIN = {  # tags that these formats have a place of their own for; others are s
 class CarriedTracks:
     """The other tracks of a video on their way into the output: sound and subtitles, packet by packet as they are.
 
-    Sound that the output's format refuses is encoded anew; whatever else it refuses is left out. Both are said.
+    Sound that the output's format refuses is encoded again; whatever else it refuses is left out. A warning says so.
 
     Args:
         source: the input, read through a handle of its own.
         video_index: the stream that is not carried, because its pictures are.
         output: where the tracks go; its header is not yet written.
-        audio: "copy"; "aac" encodes all sound anew; "none" leaves it out.
+        audio: "copy"; "aac" encodes all sound again; "none" leaves it out.
     """
 
     def __init__(self, source: InputContainer, video_index: int, output: OutputContainer, audio: str = "copy") -> None:
@@ -73,7 +73,7 @@ class CarriedTracks:
                     self._unwrap[stream.index] = BitStreamFilterContext("aac_adtstoasc", stream)
             elif stream.type == "audio" and stream.codec_context and (target := sound_encoder(output, stream, encoder)):
                 if not anew:
-                    log.warning("%s cannot hold %s sound: encoded anew with %s", output.format.name, codec, encoder)
+                    log.warning("%s cannot hold %s sound: encoded again with %s", output.format.name, codec, encoder)
                 self._encoded.add(stream.index)
             elif stream.type == "data" and (source.chapters() or "timecode" in stream.metadata):
                 continue  # QuickTime keeps titles of chapters and timecodes in tracks; they are copied as tags

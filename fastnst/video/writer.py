@@ -72,11 +72,11 @@ class VideoWriter:
             is written as often as it is shown.
         overwrite: replace an existing file.
         codec: an encoder as FFmpeg names it ("libx265", "h264_nvenc", "ffv1"); "auto" is H.264, VP9 in `.webm`.
-        gpu: "auto" is h264_nvenc where that starts; where not, libx264, which is said.
+        gpu: "auto" is h264_nvenc where that starts; where not, libx264, with a warning.
         crf: quality, 0 (best) to 51; 18 is hard to tell from lossless.
         preset: the encoder's trade of speed for size; None leaves it to the encoder.
-        audio: "copy" carries sound packet by packet, and encodes anew only what the container refuses, which is said;
-            "aac" encodes every track anew; "none" leaves sound out.
+        audio: "copy" carries sound packet by packet, and encodes again only what the container refuses, with a warning;
+            "aac" encodes every track again; "none" leaves sound out.
         made_of: what decides how the frames look, for a later run that is to go on from the part; written beside it,
             with the codec. None: no run can.
         resume: go on from the part of an earlier run, if there is one.

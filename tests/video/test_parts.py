@@ -44,7 +44,7 @@ def test_part_of_an_earlier_run_is_said_and_replaced(tmp_path: Path, caplog: pyt
     ("name", "codec"),
     [
         *(("out.mp4", "libx264"), ("out.mov", "libx264"), ("out.mkv", "libx264"), ("out.mp4", "libx265")),
-        ("out.webm", "libvpx-vp9"),  # with its sound encoded anew
+        ("out.webm", "libvpx-vp9"),  # with its sound encoded again
     ],
 )
 def test_resumed_after_a_kill_equals_an_uninterrupted_run(tmp_path: Path, name: str, codec: str):
@@ -112,7 +112,7 @@ def test_a_part_without_a_whole_group_of_pictures_is_begun_anew(tmp_path: Path, 
     write(part, b"half")
     save_state(part, {"codec": "libx264"}, State(frames=50))
     copy(source, tmp_path / "out.mp4", resume=True, made_of={})
-    assert "does not yet hold a whole group of pictures: begun anew" in caplog.text
+    assert "does not yet hold a whole group of pictures: begun again" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 

@@ -50,7 +50,7 @@ def test_sound_that_the_format_refuses_is_encoded_anew_and_said(tmp_path: Path, 
     source = clip(tmp_path / "in.mp4", seconds=2)
     copy(source, tmp_path / "out.webm")
     assert [track.codec for track in tracks(tmp_path / "out.webm", "audio")] == ["opus"]
-    assert "webm cannot hold aac sound: encoded anew with libopus" in caplog.text
+    assert "webm cannot hold aac sound: encoded again with libopus" in caplog.text
     with av.open(str(tmp_path / "out.webm")) as container:
         sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
     assert len(sound) / 48000 == pytest.approx(2, abs=0.06)
