@@ -48,6 +48,20 @@ def is_rate(fps: str) -> None:
     rate_named(fps)
 
 
+def is_time(text: str) -> None:
+    """Raises ConfigError if `start` or `end` is no time."""
+    from fastnst.video.reader import time_named
+
+    time_named(text)
+
+
+def is_mixture(ckpt: str) -> None:
+    """Raises ConfigError if `ckpt` names no net and no mixture of some."""
+    from fastnst.mixing import stops_of
+
+    stops_of(ckpt)
+
+
 def is_file(video: str | tuple[str, ...]) -> None:
     """Raises ConfigError if `video` is a pipe, a camera's number or an address, and no file of that name."""
     if isinstance(video, str) and re.fullmatch(r"-|\d+|\w+://.*", video) and not os.path.lexists(video):
@@ -121,6 +135,11 @@ class VideoSettings(LookSettings):
         None, "constant frame rate: 25, 29.97, 30000/1001; frames are repeated or dropped; null keeps their times",
         check=is_rate,
     )  # fmt: skip
+    start: str | None = option(
+        None, "begin there: seconds, or a timestamp as 1:02.5; sound and subtitles are cut with the frames; "
+        "null: at the beginning", check=is_time,
+    )  # fmt: skip
+    end: str | None = option(None, "end there, before the frame of that time; null: at the end", check=is_time)
     codec: str = option(
         "auto",
         "H.264, by the GPU if it can, or VP9 in .webm; or any encoder of FFmpeg: libx265, h264_nvenc, libsvtav1, ffv1",
@@ -137,7 +156,21 @@ class VideoSettings(LookSettings):
         """Returns a reader of the video file that reads it as these settings say."""
         from fastnst.video.reader import VideoReader
 
-        return VideoReader(path, self.batch or 1, self.max_side, self.strict, self.background, self.fps)
+        look = self.max_side, self.strict, self.background, self.fps
+        return VideoReader(path, self.batch or 1, *look, *self.part)
+
+    @property
+    def part(self) -> tuple[float, float]:
+        """When the part that is stylized begins and ends, seconds."""
+        from fastnst.video.reader import time_named
+
+        start = 0.0 if self.start is None else time_named(self.start)
+        return start, float("inf") if self.end is None else time_named(self.end)
+
+    def check(self) -> None:
+        """Raises ConfigError if the part ends before it begins."""
+        if self.part[0] >= self.part[1]:
+            raise ConfigError(f"end={self.end} must be after start={self.start or 0}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +182,9 @@ class InferSettings(VideoSettings, MachineSettings):
         may_change=True, example="in.mp4", check=is_file,
     )  # fmt: skip
     ckpt: str = option(
-        None, "the trained net: a file, or the name of one that ships (picasso)",
-        may_change=True, example="checkpoints/picasso.ckpt",
+        None, "the trained net: a file, or the name of one that ships (picasso); or a mixture of styles, "
+        "picasso:0.6,wave:0.4, which may move over the clip: 'picasso@0s -> wave@10s'",
+        may_change=True, example="checkpoints/picasso.ckpt", check=is_mixture,
     )  # fmt: skip
     out: str | None = option(
         None, "where to: .mp4, .mov, .mkv or .webm, or a folder; null: <name>_<style>.mp4 beside the input",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -21,6 +23,7 @@ STILL, MOVING = 3.0, 9.0  # grey levels of change: up to which a square holds st
 MARGIN = 2  # squares around one that moves which follow it: strokes reach beyond what they paint
 STEADY = 0.95  # weight of the average where the input holds still, at `amount` 1
 CARRIED = 0.6  # and where it moves
+SHARPER = 0.5  # of that weight: how much detail is added where the average was carried, which blurs
 AGREES, DIFFERS = 3.0, 12.0  # grey levels between the input and what the flow fetches: trusted in full, not at all
 
 
@@ -40,7 +43,7 @@ class MotionAverage:
     def __init__(self, amount: float) -> None:
         if not 0 <= amount <= 1:
             raise ConfigError(f"smooth={amount} must be from 0 to 1")
-        self.amount = amount
+        self.amount, self.steady = amount, STEADY * amount * (2 - amount)
         self.reset()
 
     def reset(self) -> None:
@@ -85,12 +88,14 @@ class MotionAverage:
         half_flow = F.avg_pool2d(flow.float(), 2, ceil_mode=True) / 2 * moves_half  # in pixels of the half
         differs = 255 * blurred(half - fetched(last["half"], half_flow)).abs().amax(1, keepdim=True)
         agrees = blurred((1 - ramp(differs, AGREES, DIFFERS)) * inside(half_flow))
-        weight = self.amount * agrees * (STEADY + (CARRIED - STEADY) * moves_half)
+        moving = doubled(CARRIED * self.amount * agrees * moves_half, stylized)
+        weight = doubled(self.steady * agrees * (1 - moves_half), stylized) + moving
         carried = fetched(last["painted"], flow.float() * doubled(moves_half, stylized), cubic=True)
-        average = torch.lerp(stylized.float(), carried, doubled(weight, stylized)).clamp(0, 1)
-        in_place = self.amount * STEADY * (1 - moves)
-        self._before = {"half": half, "cells": torch.lerp(cells, last["cells"], in_place), "painted": average}
-        return average.to(stylized.dtype)
+        average = torch.lerp(stylized.float(), carried, weight).clamp(0, 1)
+        kept = torch.lerp(cells, last["cells"], self.steady * (1 - moves))
+        self._before = {"half": half, "cells": kept, "painted": average}
+        sharper = average + SHARPER * moving * (average - blurred(average))
+        return sharper.clamp(0, 1).to(stylized.dtype)
 
 
 def ramp(values: Tensor, low: float, high: float) -> Tensor:
@@ -98,9 +103,12 @@ def ramp(values: Tensor, low: float, high: float) -> Tensor:
     return ((values - low) / (high - low)).clamp(0, 1)
 
 
-def blurred(field: Tensor) -> Tensor:
-    """Returns the means of 3 x 3 values, at the border of those that there are."""
-    return F.avg_pool2d(field, 3, stride=1, padding=1, count_include_pad=False)
+def blurred(picture: Tensor) -> Tensor:
+    """Returns the means of 3 x 3 pixels; by OpenCV on a CPU, which takes a tenth of the time."""
+    if picture.device.type == "cpu":
+        planes = [cv2.blur(plane, (3, 3), borderType=cv2.BORDER_REPLICATE) for plane in picture[0].numpy()]
+        return torch.from_numpy(np.stack(planes))[None]
+    return F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
 
 
 def doubled(half: Tensor, like: Tensor) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 from time import perf_counter
@@ -22,6 +23,7 @@ from fastnst.dials import dialled
 from fastnst.errors import EnvironmentFault
 from fastnst.files import check_picture_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
+from fastnst.mixing import Moving, check_related, fingerprint, mixed, stops_of
 from fastnst.settings import LookSettings, VideoSettings, is_device
 from fastnst.shots import Shot
 from fastnst.tiles import Tiled
@@ -136,21 +138,47 @@ class Stylizer:
             net = in_half_precision(net)
             self._dtype, self._layout = torch.float16, torch.channels_last
         self.net = Tiled(net, max_pixels_per_pass or pixels_per_pass(self.device))
+        self.moving: Moving | None = None
 
     @classmethod
     def load(cls, name: str | Path, device: str = "auto", max_pixels_per_pass: int | None = None) -> Stylizer:
         """Returns the stylizer of a checkpoint: a file, or the name of one that ships, `Stylizer.load("picasso")`.
 
         Args:
-            name: the checkpoint.
+            name: the checkpoint, or a mixture of some, which may move: see `fastnst.mixing`.
             device: see the class, as `max_pixels_per_pass`.
             max_pixels_per_pass: from how large a frame it is stylized in tiles.
 
         Raises:
             InputError: there is no such checkpoint, or it is damaged.
+            ConfigError: the checkpoints cannot be mixed.
         """
-        checkpoint = load_checkpoint(name)
+        stops = stops_of(str(name))
+        stylizers = [cls.mixed(stop.shares, device, max_pixels_per_pass) for stop in stops]
+        if len(stops) > 1:
+            check_related({name: load_checkpoint(name) for stop in stops for name in stop.shares})
+            states = [copy.deepcopy(each.net.state_dict()) for each in stylizers]
+            stylizers[0].moving = Moving([stop.seconds for stop in stops], states)
+            stylizers[0].style = "-to-".join(each.style for each in stylizers)[:100]
+        return stylizers[0]
+
+    @classmethod
+    def mixed(
+        cls, shares: Mapping[str, float], device: str = "auto", max_pixels_per_pass: int | None = None
+    ) -> Stylizer:
+        """Returns the stylizer of a mixture of checkpoints, by their shares: `{"picasso": 0.6, "wave": 0.4}`.
+
+        Raises:
+            InputError: a checkpoint does not exist or is damaged.
+            ConfigError: the nets do not descend from one net, or have different shapes.
+        """
+        checkpoint = mixed(shares)
         return cls(checkpoint.net, device, checkpoint.style, max_pixels_per_pass)
+
+    def move(self, seconds: float) -> None:
+        """Mixes the styles as they are at a time of the clip, if the style moves."""
+        if self.moving is not None:
+            self.net.load_state_dict(self.moving.at(seconds))
 
     def stream(self, look: LookSettings) -> StyledStream:
         """Returns what stylizes one stream of frames, for `frames`; it has seen none yet."""
@@ -239,9 +267,10 @@ class Stylizer:
         stream = self.stream(settings)
         opened = source if isinstance(source, VideoReader) else settings.open(source)
         with opened as reader, self._writer(out, reader, settings) as writer:
-            reader.batch = settings.batch or BATCH.get(self.device.type, 1)
+            reader.batch = 1 if self.moving else settings.batch or BATCH.get(self.device.type, 1)
             stream.recall({name: torch.from_numpy(each).to(self.device) for name, each in writer.memory.items()})
-            work = Work(self, stream, done_before=writer.seen if stream.remembers else writer.kept)
+            done_before = writer.seen if stream.remembers else writer.kept
+            work = Work(self, stream, done_before, reader.time_base)
             for frames in reader:
                 writer.write(work.stylized(frames), stream.memory())
                 del frames  # one of 8K is 0.1 GB
@@ -254,7 +283,9 @@ class Stylizer:
             if settings.codec != "auto" or settings.resume:
                 log.warning("'%s' is a picture that moves: codec= and resume= do not apply to it", out)
             return AnimationWriter(out, reader, settings.overwrite)
-        made_of = {**identity(reader.path), "net": fingerprint(self.net), **settings.flat(compared=True)}
+        nets = self.moving.states if self.moving else [self.net.state_dict()]
+        made_of = {**identity(reader.path), "net": fingerprint(*nets), **settings.flat(compared=True)}
+        made_of |= {"moving": self.moving.stops} if self.moving else {}
         return VideoWriter(
             out,
             reader,
@@ -295,17 +326,20 @@ class Work:
         stylizer: what stylizes them.
         stream: the stream that they are.
         done_before: how many first frames of the result need not be stylized: an earlier run did that.
+        time_base: the unit of the frames' times, seconds.
 
     Attributes:
         done: how many frames of the result are there.
     """
 
-    def __init__(self, stylizer: Stylizer, stream: StyledStream, done_before: int) -> None:
+    def __init__(self, stylizer: Stylizer, stream: StyledStream, done_before: int, time_base: Fraction) -> None:
         self._stylizer, self._stream, self._done_before = stylizer, stream, done_before
+        self._time_base, self._start = time_base, None
         self.done, self._stylized, self._seconds = 0, 0, 0.0
 
     def stylized(self, frames: Frames) -> Frames:
         """Returns the next frames stylized, but for those that need not be."""
+        self._start = frames.pts[0] if self._start is None else self._start
         ends = list(accumulate(frames.repeats, initial=self.done))[1:]
         self.done = ends[-1]
         skipped = sum(end <= self._done_before for end in ends)
@@ -314,6 +348,7 @@ class Work:
         begun = perf_counter()
         if frames.new_size and not skipped:
             self._stream.reset()
+        self._stylizer.move(float((frames.pts[0] - self._start) * self._time_base))
         stylized = self._stylizer.frames(frames.pixels[skipped:], self._stream)
         self._seconds += perf_counter() - begun
         self._stylized += len(stylized)
@@ -352,14 +387,6 @@ def pixels_per_pass(device: torch.device) -> int:
 def identity(path: Path) -> dict[str, Any]:
     """Returns what tells a file from others without reading it; nothing if there is none."""
     return {"input": [path.name, path.stat().st_size, path.stat().st_mtime_ns]} if path.is_file() else {}
-
-
-def fingerprint(net: nn.Module) -> str:
-    """Returns what tells a net from others: a hash of its weights."""
-    digest = sha256()
-    for weights in net.state_dict().values():
-        digest.update(weights.cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def find_device(name: str) -> torch.device:

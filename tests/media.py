@@ -93,11 +93,19 @@ def decoded(path: Path, *filters: str) -> np.ndarray:
 
 
 def copy(
-    source: Path, target: Path, batch: int = 3, max_side: int | None = None, strict: bool = False, fps=None, **coding
+    source: Path,
+    target: Path,
+    batch: int = 3,
+    max_side: int | None = None,
+    strict: bool = False,
+    fps=None,
+    start: float = 0.0,
+    end: float = float("inf"),
+    **coding,
 ) -> VideoReader:
     """Sends a video through reader and writer with the identity as the net."""
     with (
-        VideoReader(source, batch, max_side, strict, fps=fps) as reader,
+        VideoReader(source, batch, max_side, strict, fps=fps, start=start, end=end) as reader,
         VideoWriter(target, reader, **coding) as writer,
     ):
         for frames in reader:

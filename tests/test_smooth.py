@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from fastnst.errors import ConfigError
 from fastnst.flow import at_full_size, backward_flow, half_luma
-from fastnst.smooth import CARRIED, MOVING, STEADY, STILL, MotionAverage
+from fastnst.smooth import CARRIED, MOVING, SHARPER, STEADY, STILL, MotionAverage
 
 
 def textured(height=48, width=64, seed=1):
@@ -29,11 +29,14 @@ def test_average_along_known_motion_is_exact(amount):
     picture, grain, average, weight = textured(), grainy(4, 48, 64), MotionAverage(amount), amount * CARRIED
     expected = grain[0]
     for t in range(4):
-        smooth = average.next(picture.roll((2 * t, 4 * t), (2, 3)), grain[t], shifted_flow(4, 2) if t else None)
+        shown = average.next(picture.roll((2 * t, 4 * t), (2, 3)), grain[t], shifted_flow(4, 2) if t else None)
+        sharper = 0.0
         if t:
             expected = torch.lerp(grain[t], expected.roll((2, 4), (2, 3)), weight)
+            sharper = SHARPER * weight * (expected - F.avg_pool2d(expected, 3, 1, 1))
         inner = (..., slice(8 + 2 * t, -8), slice(12 + 4 * t, -8))  # away from what came in at the border
-        torch.testing.assert_close(smooth[inner], expected[inner])
+        torch.testing.assert_close(average.memory()["painted"][inner], expected[inner])
+        torch.testing.assert_close(shown[inner], (expected + sharper).clamp(0, 1)[inner])
 
 
 def test_average_of_what_holds_still_is_exact_whatever_the_flow_says():

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 QUEUED = 2  # batches that wait on each side of the net, if that is
 QUEUED_BYTES = 2**26  # no more than this; one batch always may
+EARLY = 0.001  # seconds before `start` that a frame may begin: container formats round times
 TICKS = 90_000  # per second at least, of the clock of a constant frame rate: it may start anywhere
 UNTIMED = {"avi"}  # formats that store no presentation times: what FFmpeg gives as such counts packets
 FROM_ZERO = {"matroska,webm"}  # formats whose duration may count from time 0 instead of from the first frame
@@ -70,6 +71,20 @@ class Timed(NamedTuple):
     repeats: int = 1
 
 
+class Cut(NamedTuple):
+    """The part of a video that is read; times are seconds, as in the file.
+
+    Attributes:
+        start: of the first frame that is read.
+        shift: by how much earlier all times come out, so that the part begins when the whole did.
+        end: where the part ends at the latest.
+    """
+
+    start: Fraction
+    shift: Fraction
+    end: float = float("inf")
+
+
 class VideoReader:
     """Yields the frames of a video file, upright and in 8-bit RGB, in batches, decoded ahead by a background thread.
 
@@ -86,8 +101,11 @@ class VideoReader:
         fps: a constant frame rate, see `rate_named`. A frame that is on screen for several steps of that rate comes
             once, with the number of steps in `Frames.repeats`; a frame that is on screen for none is left out. None
             keeps each frame's own time.
+        start: leave out the frames before, seconds from where the file begins; what is read begins at that time.
+        end: leave out the frames from there on, seconds.
 
     Attributes:
+        cut: what part of the file is read; None: all of it.
         width, height: of the frames as they come out, pixels.
         time_base: the unit of timestamps, seconds.
         frame_rate: `fps`, or the average, frames per second.
@@ -100,7 +118,7 @@ class VideoReader:
         damage: what could not be read, a sentence each.
 
     Raises:
-        ConfigError: `background` is no colour, or `fps` no frame rate.
+        ConfigError: `background` is no colour, or `fps` no frame rate; or there are no frames from `start` to `end`.
         InputError: there is no readable video in the file; while iterating, if `strict`: it is damaged.
     """
 
@@ -112,6 +130,8 @@ class VideoReader:
         strict: bool = False,
         background: str = "white",
         fps: str | float | Fraction | None = None,
+        start: float = 0.0,
+        end: float = float("inf"),
     ) -> None:
         colour_named(background)
         constant = None if fps is None else rate_named(fps)
@@ -129,6 +149,9 @@ class VideoReader:
             self.frame_count = self._declared_count()
             self._ends_at = 0.0  # end of the last packet so far, seconds
             self._frames = self._timed()
+            self.cut: Cut | None = None
+            if start > 0 or end < float("inf"):
+                self._frames = self._part(start, end)
             if constant:
                 ticks = -(-TICKS // constant.numerator)
                 self.time_base = Fraction(1, constant.numerator * ticks)
@@ -136,6 +159,9 @@ class VideoReader:
                 self.frame_rate = constant
                 self._frames = self._evened(self._frames, constant.denominator * ticks)
             first = next(self._frames, None)
+            if first is None and (start > 0 or end < float("inf")):
+                reason = f"there is no frame from {start:g} s to {end:g} s"
+                raise ConfigError(f"'{self.path}': {reason}; it has {self._ends_at - float(self._origin()):.2f} s")
             if first is None:
                 reason = "no frame of it can be decoded" if self._bad else "it has no frames"
                 raise InputError(f"cannot read video '{self.path}': {reason}")
@@ -209,6 +235,47 @@ class VideoReader:
         array = np.stack(arrays) if len(arrays) > 1 else np.ascontiguousarray(arrays[0])[None]  # (T, H, W, 3)
         _, pts, durations, repeats = map(list, zip(*timed, strict=True))
         return Frames(torch.from_numpy(array).permute(0, 3, 1, 2), pts, durations, repeats, new_size)
+
+    def _origin(self) -> Fraction:
+        """Returns when the file begins, seconds."""
+        return Fraction(self._container.start_time or 0, av.time_base)
+
+    def _part(self, start: float, end: float) -> Iterator[Timed]:
+        """Yields the frames that begin from `start` on and before `end`, moved to where the file begins."""
+        origin = self._origin()
+        first, after = ((float(origin) + each - EARLY) / self._unit for each in (start, end))
+        if self.frame_count:
+            seconds = max(0.0, min(end, self.frame_count / float(self.source_rate)) - start)
+            self.frame_count = max(1, round(seconds * self.source_rate))
+        for timed in self._from(first) if start > 0 else self._timed():
+            if timed.pts < first:
+                continue
+            if timed.pts >= after:
+                self._judge_damage()
+                return
+            if self.cut is None:
+                shift = timed.pts * self._unit - origin if start > 0 else Fraction(0)
+                self.cut = Cut(timed.pts * self._unit, shift, float(origin) + end)
+            left = (float(origin) + end) / self._unit - timed.pts
+            duration = max(1, round(min(timed.duration, left)))
+            yield timed._replace(pts=timed.pts - round(self.cut.shift / self._unit), duration=duration)
+
+    def _from(self, first: float) -> Iterator[Timed]:
+        """Yields the frames from a keyframe before `first` on, in the stream's unit; from the beginning if need be."""
+        self._seek(int(first))
+        frames = self._timed()
+        earliest = next(frames, None)
+        if earliest is None or earliest.pts > first:  # not all formats find the keyframe before
+            self._bad.clear()
+            self._seek(self._stream.start_time or 0)
+            frames = self._timed()
+            earliest = next(frames, None)
+        return iter(()) if earliest is None else chain([earliest], frames)
+
+    def _seek(self, time: int) -> None:
+        with suppress(av.FFmpegError, ValueError):  # what cannot be moved in is read from where it stands
+            self._container.seek(time, stream=self._stream)
+            self._decoder.flush_buffers()
 
     def _timed(self) -> Iterator[Timed]:
         """Yields each frame with its pts and duration, and judges the damage at the end."""
@@ -305,11 +372,15 @@ class VideoReader:
             raise InputError(f"'{self.path}' is damaged at {time:.2f} s; strict=false goes on") from error
         self._bad.append(time)
 
-    def _judge_end(self) -> None:
-        """Turns what was met into sentences in `damage`."""
+    def _judge_damage(self) -> None:
+        """Turns the packets that could not be read into a sentence in `damage`."""
         if self._bad:
             first, last = min(self._bad), max(self._bad)
             self.damage.append(f"damaged in {len(self._bad)} places from {first:.2f} s to {last:.2f} s")
+
+    def _judge_end(self) -> None:
+        """Turns what was met up to the end of the file into sentences in `damage`."""
+        self._judge_damage()
         start, end = self._declared_span()
         tolerance = max(0.25, 3 / self.source_rate)
         if end - self._ends_at <= tolerance:
@@ -369,6 +440,22 @@ def stereo_of(frame: av.VideoFrame) -> str | None:
     stereo = side_data(frame, Type.STEREO3D)
     names = {(1, 0): "left_right", (1, 1): "right_left", (2, 0): "top_bottom", (2, 1): "bottom_top"}
     return None if stereo is None else names.get((int(stereo[0]), int(stereo[1]) & 1))
+
+
+def time_named(text: str) -> float:
+    """Returns the seconds that a time stands for: seconds, or hours, minutes and seconds with colons between.
+
+    Raises:
+        ConfigError: it stands for none.
+
+    >>> time_named("12.5"), time_named("90s"), time_named("1:02.5"), time_named("1:00:02")
+    (12.5, 90.0, 62.5, 3602.0)
+    """
+    found = re.fullmatch(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,6})?)s?", text)
+    if not found:
+        raise ConfigError(f"'{text}' is no time; write seconds, 12.5, or a timestamp, 00:12.5 or 1:02:03")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def queued(size: int) -> int:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import av
 from av.audio.codeccontext import AudioCodecContext
@@ -19,11 +19,16 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
 from fastnst.errors import ConfigError
+from fastnst.video.reader import EARLY, Cut
 from fastnst.video.times import At, Rising
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
 
 log = logging.getLogger(__name__)
 
 SOUND = {"webm": "libopus"}  # the encoder for sound that a format refuses; "aac" for the others
+LEAD = 10  # seconds before a part from which its tracks are read: subtitles may be on screen already
 AUDIO = ("copy", "aac", "none")  # what can become of sound
 STALE = (  # tags that would no longer be true
     *("encoder", "duration", "rotate", "bps", "number_of_", "_statistics"),
@@ -49,10 +54,18 @@ class CarriedTracks:
         video_index: the stream that is not carried, because its pictures are.
         output: where the tracks go; its header is not yet written.
         audio: "copy"; "aac" encodes all sound again; "none" leaves it out.
+        cut: the part of the video that is read; the tracks are cut to the packet; None: all of it.
     """
 
-    def __init__(self, source: InputContainer, video_index: int, output: OutputContainer, audio: str = "copy") -> None:
-        self._source, self._output = source, output
+    def __init__(
+        self,
+        source: InputContainer,
+        video_index: int,
+        output: OutputContainer,
+        audio: str = "copy",
+        cut: Cut | None = None,
+    ) -> None:
+        self._source, self._output, self._cut = source, output, cut
         self._targets: dict[int, Stream] = {}
         self._encoded: set[int] = set()
         self._unwrap: dict[int, BitStreamFilterContext] = {}
@@ -119,9 +132,12 @@ class CarriedTracks:
     def _wanted(self) -> Iterator[av.Packet]:
         if not self._targets:
             return
+        if self._cut is not None:
+            with suppress(av.FFmpegError):  # what cannot be moved in is read from the beginning
+                self._source.seek(int(max(0, self._cut.start - LEAD) * av.time_base))
         with suppress(av.FFmpegError):  # damage: the reader of the pictures meets it too, and reports it
             for packet in self._source.demux([self._source.streams[index] for index in self._targets]):
-                if packet.size:
+                if packet.size and (self._cut is None or in_part(packet, self._cut)):
                     yield packet
 
     def _write_risen(self, ready: list[At]) -> None:
@@ -177,6 +193,27 @@ class CarriedTracks:
             self._output.mux(target.encode(frame))
 
 
+def in_part(packet: av.Packet, cut: Cut) -> bool:
+    """Returns whether a packet belongs to the part of the video that is read, and moves its times to the part's.
+
+    A subtitle that is on screen when the part begins is shown from there on.
+    """
+    unit = packet.time_base
+    time = packet.pts if packet.pts is not None else packet.dts
+    if time is None or time * unit >= cut.end:
+        return False
+    late = round(cut.start / unit) - time
+    if late * unit > EARLY:
+        if packet.stream.type != "subtitle" or late >= (packet.duration or 0):
+            return False
+        packet.pts, packet.duration = time + late, packet.duration - late
+        packet.dts = None if packet.dts is None else packet.dts + late
+    shift = round(cut.shift / unit)
+    packet.pts = None if packet.pts is None else packet.pts - shift
+    packet.dts = None if packet.dts is None else packet.dts - shift
+    return True
+
+
 def check_audio(audio: str, form: str = "") -> None:
     """Raises ConfigError if `audio` is no way to carry sound, or none into files of the format `form`."""
     if audio not in AUDIO:
@@ -224,11 +261,23 @@ def sound_encoder(output: OutputContainer, like: Stream, encoder: str) -> AudioS
     return target
 
 
-def copy_tags(source: InputContainer, output: OutputContainer) -> None:
-    """Copies title, dates and the like, and the chapters."""
+def copy_tags(source: InputContainer, output: OutputContainer, cut: Cut | None = None) -> None:
+    """Copies title, dates and the like, and the chapters, of a part of a video those that lie in it."""
     output.metadata.update(true_tags(source.metadata))
-    if chapters := source.chapters():
+    chapters = source.chapters()
+    if cut is not None:
+        chapters = [each for chapter in chapters if (each := in_chapters(chapter, cut)) is not None]
+    if chapters:
         output.set_chapters(chapters)
+
+
+def in_chapters(chapter: Chapter, cut: Cut) -> Chapter | None:
+    """Returns what of a chapter lies in the part of the video that is read, at its times there; None if nothing."""
+    unit = chapter["time_base"]
+    start, end = (min(max(chapter[edge] * unit, cut.start), cut.end) - cut.shift for edge in ("start", "end"))
+    if start >= end:
+        return None
+    return {**chapter, "start": round(start / unit), "end": round(end / unit)}
 
 
 def true_tags(tags: Mapping[str, str]) -> dict[str, str]:

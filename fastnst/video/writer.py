@@ -143,8 +143,8 @@ class VideoWriter:
                 self._stream = add_video_stream(self._container, reader, self._codec, crf, preset)
                 self.width, self.height = self._stream.width, self._stream.height
                 copy_stream_tags(self._source.streams[reader.stream_index], self._stream)
-                self._tracks = CarriedTracks(self._source, reader.stream_index, self._container, audio)
-                copy_tags(self._source, self._container)
+                self._tracks = CarriedTracks(self._source, reader.stream_index, self._container, audio, reader.cut)
+                copy_tags(self._source, self._container, reader.cut)
                 self._container.start_encoding()
             except BaseException:
                 self._source.close()
@@ -284,7 +284,7 @@ class VideoWriter:
 
     def _finish(self, stopped: bool) -> None:
         self._mux(self._stream.encode(None))
-        self._tracks.finish(until=self._ends_at if stopped else float("inf"))
+        self._tracks.finish(until=self._ends_at if stopped or self._reader.cut else float("inf"))
         self._container.close()
         if stopped:
             self._settle(self._keyframe)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from media import clip, copy, decoded, duration, ffmpeg, pictures, read, silent, times, tone, tracks, write
 
-from fastnst.errors import FastnstError, InputError
+from fastnst.errors import ConfigError, FastnstError, InputError
 from fastnst.video.parts import part_path
-from fastnst.video.reader import QUEUED, VideoReader
+from fastnst.video.reader import QUEUED, VideoReader, time_named
 
 
 def test_variable_frame_rate_keeps_every_time_and_the_last_duration(tmp_path: Path):
@@ -327,3 +327,47 @@ def test_reader_decodes_ahead_by_no_more_than_its_queue(tmp_path: Path, monkeypa
             if taken == 20:
                 break
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("video")]
+
+
+@pytest.mark.parametrize("name", ["in.mp4", "in.mkv", "in.ts", "in.avi", "in.gif"])
+@pytest.mark.parametrize(("start", "end"), [(0.48, 1.0), (0, 0.2), (1.32, float("inf"))])
+def test_part_of_a_video_is_its_frames_from_the_start_time_on_and_before_the_end(tmp_path: Path, name, start, end):
+    """Keyframes are 12 frames apart, with B-frames where the format can time them: the part begins between two."""
+    coding = ["-c:v", "gif", "-pix_fmt", "rgb8"] if name == "in.gif" else ["-g", 12]
+    coding += ["-bf", 0] if name == "in.avi" else []
+    source = silent(tmp_path / name, *coding, seconds=2, size="64x48")
+    whole, first, last = read(source), round(25 * start), min(50, round(25 * min(end, 9)))
+    np.testing.assert_array_equal(read(source, start=start, end=end), whole[first:last])
+
+
+def test_parts_of_a_video_that_meet_are_the_whole(tmp_path: Path):
+    source = silent(tmp_path / "in.mp4", seconds=2, size="64x48", rate="30000/1001")
+    edges = [0, 0.367, 0.7007, 1.5, float("inf")]
+    parts = [read(source, start=start, end=end) for start, end in pairwise(edges)]
+    np.testing.assert_array_equal(np.concatenate(parts), read(source))
+
+
+def test_part_begins_when_the_whole_began_and_lasts_as_long_as_it_should(tmp_path: Path):
+    source = silent(tmp_path / "in.mp4", "-g", 12, seconds=2, size="64x48")
+    reader = copy(source, tmp_path / "out.mp4", start=0.48, end=1.2)
+    assert reader.frame_count == 18
+    assert times(tmp_path / "out.mp4") == [Fraction(number, 25) for number in range(18)]
+    assert duration(tmp_path / "out.mp4") == pytest.approx(0.72)
+
+
+def test_part_at_a_constant_rate_shows_what_is_on_screen(tmp_path: Path):
+    source = silent(tmp_path / "in.mp4", seconds=2, size="64x48")
+    copy(source, tmp_path / "out.mkv", fps=5, codec="ffv1", start=0.4, end=1.2)
+    np.testing.assert_array_equal(read(tmp_path / "out.mkv"), read(source)[[12, 17, 22, 27]])
+
+
+def test_part_behind_the_end_fails_with_the_length(tmp_path: Path):
+    source = silent(tmp_path / "in.mp4", size="64x48")
+    with pytest.raises(ConfigError, match=r"no frame from 5 s to inf s; it has 1\.00 s"):
+        VideoReader(source, start=5)
+
+
+@pytest.mark.parametrize("text", ["", "abc", "1:2:3:4", "-1", "1e9", "0:-1", "inf"])
+def test_time_that_is_none_fails_with_examples(text):
+    with pytest.raises(ConfigError, match=r"write seconds, 12\.5, or a timestamp"):
+        time_named(text)

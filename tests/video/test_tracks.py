@@ -253,3 +253,32 @@ def test_stereo_pictures_are_still_told_as_such(tmp_path: Path, caplog):
     assert not caplog.text
     copy(source, tmp_path / "hevc.mp4", codec="libx265")
     assert caplog.messages == ["libx265 cannot say here that the pictures are stereo (left_right); left out"]
+
+
+def test_sound_subtitles_and_chapters_are_cut_with_the_pictures(tmp_path: Path):
+    """Sound to the packet; a subtitle that is on screen when the part begins is shown from there on."""
+    (tmp_path / "in.srt").write_text(
+        "1\n00:00:00,200 --> 00:00:01,500\nfirst\n\n2\n00:00:02,000 --> 00:00:02,400\nsecond\n\n"
+        "3\n00:00:03,000 --> 00:00:03,500\nthird\n"
+    )
+    (tmp_path / "chapters").write_text(
+        ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1800\ntitle=one\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1800\nEND=4000\ntitle=two\n"
+    )
+    source = ffmpeg(
+        *pictures(4), *tone(4), "-i", tmp_path / "in.srt", "-i", tmp_path / "chapters", "-map", 0, "-map", 1, "-map", 2,
+        "-map_chapters", 3, "-c:v", "libx264", "-g", 10, "-c:a", "libmp3lame", "-c:s", "srt", tmp_path / "in.mkv",
+    )  # fmt: skip
+    copy(source, tmp_path / "out.mkv", start=1.0, end=2.6)
+    found, wanted = tracks(tmp_path / "out.mkv", "audio")[0].packets, tracks(source, "audio")[0].packets
+    expected = [(time - 1, content) for time, content in wanted if 0.999 <= time < 2.6]
+    assert [content for _, content in found] == [content for _, content in expected]
+    assert [time for time, _ in found] == pytest.approx([time for time, _ in expected], abs=2e-3)
+    subtitles = tracks(tmp_path / "out.mkv", "subtitle")[0].packets
+    assert [content for _, content in subtitles] == [b"first", b"second"]
+    assert [time for time, _ in subtitles] == pytest.approx([0, 1], abs=2e-3)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        edges = [
+            float(chapter[edge] * chapter["time_base"]) for chapter in container.chapters() for edge in ("start", "end")
+        ]
+        assert edges == pytest.approx([0, 0.8, 0.8, 1.6], abs=2e-3)
