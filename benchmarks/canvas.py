@@ -53,9 +53,8 @@ def main() -> None:
             lambda frames, shown=shown: shown.append(dict(frames)),
         )
         for name, numbers in found.items():
-            print(
-                f"| {path.stem} | {name} | " + " | ".join(f"{numbers[key]:.3f}" for key in COLUMNS) + " |", flush=True
-            )
+            cells = [path.stem, name, *(f"{numbers[key]:.3f}" for key in COLUMNS)]
+            print(f"| {' | '.join(cells)} |", flush=True)
         middle = shown[len(shown) // 2]
         rows.append(np.concatenate([to_array(middle[name][0]) for name in ("input", *nets)], 1))
     if options.picture:
