@@ -8,7 +8,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from fastnst import settings
-from fastnst.cli import CONF, help_of
+from fastnst.cli import CONF
 from fastnst.schema import Settings, entries_here, groups, shown
 
 ROOT = Path(__file__).parent.parent
@@ -32,11 +32,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def settings_of(command: str) -> str:
-    """Returns the settings of a command as tables, from their class; or its file in conf/ as it is."""
-    schema = getattr(settings, f"{command.capitalize()}Settings", None)
-    if schema is None:
-        return f"```\n{help_of(command)}\n```\n{choices()}" if (CONF / f"{command}.yaml").exists() else ""
-    return "\n".join(tables(schema)) + ("\n" + choices() if groups(schema) else "")
+    """Returns the settings of a command as tables, from their class."""
+    schema: type[Settings] = getattr(settings, f"{command.capitalize()}Settings")
+    return "\n".join(tables(schema)) + (choices() if groups(schema) else "")
 
 
 def tables(schema: type[Settings]) -> list[str]:
