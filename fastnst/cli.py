@@ -47,7 +47,10 @@ def main(
     open_streams()
     schema = schema or config
     argv = list(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for name in ("SIGTERM", "SIGHUP"):  # the latter: the terminal or the connection is closed; not on Windows
+        number = getattr(signal, name, signal.SIGTERM)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         if argv and argv[0] in {"-h", "--help", "help"}:
             return report(f"{usage.strip()}\n\n{help_of(schema)}")

@@ -6,7 +6,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
@@ -205,3 +205,67 @@ def skip_colours(file: BinaryIO, flags: bytes) -> None:
     """Moves behind a GIF's table of colours, if the flags say that there is one."""
     if flags and flags[0] & 0x80:
         file.seek(3 << (flags[0] & 7) + 1, os.SEEK_CUR)
+
+
+@contextmanager
+def only_one(path: Path, doing: str) -> Iterator[None]:
+    """Holds a file that says which process is at work, so that no second one does the same at the same time.
+
+    The system lets go of it when the process ends, however that ends: what a dead process left claims nothing.
+
+    Args:
+        path: the file, which is removed at the end.
+        doing: what the holder does, for the message: "is writing 'out.mp4'; wait for it".
+
+    Raises:
+        OutputError: another process holds it, or it cannot be written.
+    """
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OutputError(f"cannot write '{path}': {(error.strerror or str(error)).lower()}") from error
+        try:
+            refuse_if_locked(handle, doing)
+            with suppress(FileNotFoundError):
+                if path.stat().st_ino == os.fstat(handle).st_ino:  # or else its holder has just removed it
+                    break
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+    try:
+        try:
+            os.truncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
+        except OSError as error:
+            raise OutputError(f"cannot write '{path}': {(error.strerror or str(error)).lower()}") from error
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def check_unclaimed(path: Path, doing: str) -> None:
+    """Raises OutputError if another process holds `path`, see `only_one`."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDWR)
+        try:
+            refuse_if_locked(handle, doing)
+        finally:
+            os.close(handle)
+
+
+def refuse_if_locked(handle: int, doing: str) -> None:
+    """Locks an open file; raises OutputError if another process has. Does nothing where the system has no locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(handle, 20, 0).decode(errors="replace").strip() or "of an unknown number"
+        raise OutputError(f"process {owner} {doing}") from error
+    except OSError:  # some network disks
+        return

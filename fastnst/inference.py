@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fastnst import cli
 from fastnst.errors import DamagedInput
 from fastnst.files import check_input, kind_of
-from fastnst.jobs import Job, check_folder, check_out, find_sources, jobs_of, run_all
+from fastnst.jobs import Job, check_folder, check_out, find_sources, jobs_of, one_batch, run_all
 from fastnst.progress import Progress
 from fastnst.settings import InferSettings
 
@@ -41,7 +41,8 @@ def infer(settings: InferSettings) -> None:
         check_folder(out, len(sources))
         stylizer = load(settings)
         jobs = jobs_of(sources, out, stylizer.style)
-        return run_all(jobs, partial(stylize, stylizer, settings), settings.overwrite, settings.report)
+        with one_batch(jobs):
+            return run_all(jobs, partial(stylize, stylizer, settings), settings.overwrite, settings.report)
     source = sources[0].path
     with opened(source, settings) as reader:
         if out is not None and not out.is_dir():

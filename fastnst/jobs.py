@@ -6,15 +6,17 @@ import glob
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastnst.cli import listed, printable, table
 from fastnst.cli import report as report_line
 from fastnst.errors import ConfigError, DamagedInput, FastnstError, OutputError
-from fastnst.files import PICTURES, SAVED, check_picture_target, kind_of, local_name, picture_format
+from fastnst.files import PICTURES, SAVED, check_picture_target, kind_of, local_name, only_one, picture_format
 from fastnst.video.animation import ANIMATIONS, check_animation_target
 from fastnst.video.encoders import FORMATS, check_video_target
 from fastnst.video.opening import READABLE
@@ -184,6 +186,25 @@ def run_all(jobs: Sequence[Job], stylize: Callable[[Job], Summary], overwrite: b
     if failures:
         first = next((each for each in failures if not isinstance(each, DamagedInput)), failures[0])
         raise type(first)(f"{len(failures)} of {len(jobs)} inputs failed or are damaged; the first: {first}")
+
+
+@contextmanager
+def one_batch(jobs: Sequence[Job]) -> Iterator[None]:
+    """Keeps other processes from doing the same jobs while the block runs.
+
+    Raises:
+        OutputError: another process is doing them.
+    """
+    folder = jobs[0].out.parent if jobs else Path()
+    with suppress(OutputError):  # each job says so
+        make_folder(folder)
+    if not jobs or not os.access(folder, os.W_OK):
+        yield
+        return
+    names = sha256("\0".join(sorted(str(job.out.absolute()) for job in jobs)).encode(errors="surrogateescape"))
+    doing = f"is making the same {len(jobs)} results in '{folder}'; wait for it, or choose another out="
+    with only_one(folder / f".fastnst-{names.hexdigest()[:12]}.claim", doing):
+        yield
 
 
 def row(state: str, job: Job, summary: Summary | None, error: FastnstError | None) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -186,3 +188,12 @@ def test_names_that_no_terminal_shows_are_escaped_in_messages_and_whole_on_stand
 def test_warnings_are_notes_of_one_line():
     record = logging.LogRecord("x", logging.WARNING, "", 0, "no %s", ("a\nb\x07",), None)
     assert cli.Notes().format(record) == "note: no a b\\x07"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_ends_a_command_as_sigterm_does(in_process, number):
+    def command(settings) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(1)
+
+    assert in_process(command, InferSettings, "", (), "video=in.mp4", "ckpt=a")[0] == 128 + number

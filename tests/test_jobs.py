@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fastnst.errors import FastnstError, InputError
-from fastnst.jobs import Job, Source, check_out, find_sources, jobs_of, run_all
+from fastnst.errors import FastnstError, InputError, OutputError
+from fastnst.jobs import Job, Source, check_out, find_sources, jobs_of, one_batch, run_all
 
 
 @pytest.fixture
@@ -127,3 +127,13 @@ def test_home_and_file_addresses_in_a_list_name_files(tmp_path, monkeypatch):
         Source(tmp_path / "a.mp4"),
         Source(tmp_path / "b.mp4"),
     ]
+
+
+def test_the_same_batch_twice_at_once_is_refused_and_another_one_is_not(tmp_path):
+    first, second = ([Job(tmp_path / "in.mp4", tmp_path / "out" / f"{name}.mp4")] for name in "ab")
+    with one_batch(first):
+        with pytest.raises(OutputError, match=f"process {os.getpid()} is making the same 1 results"), one_batch(first):
+            pass
+        with one_batch(second):
+            pass
+    assert list((tmp_path / "out").iterdir()) == []

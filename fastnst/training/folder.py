@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastnst.errors import OutputError
+from fastnst.files import only_one
 from fastnst.settings import TrainSettings
 
 LOCK = ".lock"
@@ -54,38 +54,14 @@ def claimed(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise OutputError(f"cannot write to run='{folder}': {error.strerror or error}") from error
     try:
-        if not locked(handle):
-            owner = os.read(handle, 20).decode(errors="replace").strip()
-            raise OutputError(f"process {owner} is training in '{folder}'; wait for it, or give another run=FOLDER")
-        os.truncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
-        try:
+        with only_one(folder / LOCK, f"is training in '{folder}'; wait for it, or give another run=FOLDER"):
             yield
-        finally:
-            (folder / LOCK).unlink(missing_ok=True)
-            with suppress(OSError):
-                folder.rmdir()
     finally:
-        os.close(handle)
-
-
-def locked(handle: int) -> bool:
-    """Returns whether this process could lock an open file; where the system has no such locks, it counts as locked."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network disks
-        return True
-    return True
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def prepare(folder: Path, over: bool) -> None:

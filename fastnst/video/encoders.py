@@ -16,10 +16,10 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from fastnst.errors import ConfigError, EnvironmentFault, OutputError
-from fastnst.files import check_target
+from fastnst.files import check_target, check_unclaimed
 from fastnst.video.colour import BT709, FULL, LIMITED
 from fastnst.video.opening import UHD
-from fastnst.video.parts import kept_path, part_path
+from fastnst.video.parts import claim_path, kept_path, part_path
 from fastnst.video.reader import VideoReader
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,12 @@ def check_video_target(path: Path, source: Path, overwrite: bool) -> None:
     for taken in (part, kept_path(part)):
         if taken.exists() and taken.samefile(source):
             raise OutputError(f"'{path}' would be prepared in '{taken}', which is the input; rename one of them")
+    check_unclaimed(claim_path(part), writing(path))
+
+
+def writing(path: Path) -> str:
+    """Returns what a process that writes a video does, for another one that would write it too."""
+    return f"is writing '{path}'; wait for it, or choose another out="
 
 
 def warn_of_little_space(path: Path, source: Path) -> None:

@@ -68,6 +68,15 @@ def kept_path(part: Path) -> Path:
     return part.with_suffix(f".kept{part.suffix}")
 
 
+def claim_path(part: Path) -> Path:
+    """Returns where a run says that it is writing a part.
+
+    >>> claim_path(Path("clip.part.mp4")).name
+    'clip.part.claim'
+    """
+    return part.with_suffix(".claim")
+
+
 def state_path(part: Path) -> Path:
     """Returns where the state of a part lies.
 
@@ -86,7 +95,11 @@ def save_state(part: Path, made_of: dict[str, Any], state: State) -> None:
     about = {"made_of": made_of, "frames": state.frames, "seen": state.seen}
     arrays = {name: np.ascontiguousarray(each) for name, each in state.memory.items()}
     with replaced(state_path(part)) as file:
-        save_file(arrays, file, metadata={"fastnst": json.dumps(about)})
+        try:
+            save_file(arrays, file, metadata={"fastnst": json.dumps(about)})
+        except SafetensorError as error:
+            reason = "no space left on device" if "os error 28" in str(error) else str(error).lower()
+            raise OutputError(f"cannot write '{state_path(part)}': {reason}") from error
 
 
 def load_state(part: Path, made_of: dict[str, Any]) -> State:
@@ -106,12 +119,13 @@ def load_state(part: Path, made_of: dict[str, Any]) -> State:
     return state
 
 
-def begin_anew(part: Path, made_of: dict[str, Any] | None) -> None:
+def begin_anew(part: Path, made_of: dict[str, Any] | None) -> State:
     """Removes what an earlier run left, with a warning, and writes down what the part that now begins is made of."""
     found = [path for path in (part, kept_path(part)) if path.exists()]
     if found:
         log.warning("replacing '%s', left by a run that did not finish; resume=true goes on from one", found[0])
     forget(part, made_of)
+    return State()
 
 
 def forget(part: Path, made_of: dict[str, Any] | None = None) -> None:

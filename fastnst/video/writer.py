@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from av.video.frame import PictureType
 
 from fastnst.errors import ConfigError, EnvironmentFault, OutputError
-from fastnst.files import sync
+from fastnst.files import check_target, only_one, sync
 from fastnst.video.colour import from_rgb24
 from fastnst.video.encoders import (
     FORMATS,
@@ -28,11 +28,13 @@ from fastnst.video.encoders import (
     group_at,
     open_output,
     warn_of_little_space,
+    writing,
 )
 from fastnst.video.opening import end_of, main_video_stream, open_input
 from fastnst.video.parts import (
     State,
     begin_anew,
+    claim_path,
     forget,
     forget_kept,
     give_back,
@@ -59,12 +61,16 @@ LARGE = 2**20  # bytes of memory of the shot, see `VideoWriter.write`; while lar
 class VideoWriter:
     """Writes frames to a video file, with the timing, sound and tags of the video they come from.
 
-    The file grows under the name `part` beside `path` and takes its place only after it was closed, reopened and
-    checked. An error removes the part, or puts back the one that was gone on from; Ctrl-C, SIGTERM and a lack of memory
-    keep it, playable. With `made_of`, what a later run needs is written down when a group of pictures is safe on disk.
-    Writing happens in a background thread, so an error may surface one `write` later, or at the end. Times are kept;
-    in Matroska and WebM, which know none below zero, all tracks may move by the 0.02 s of silence that AAC sound
-    begins with.
+    The file grows under the name `part` beside `path`. It takes its place only after it was closed, opened again and
+    checked. An error removes the part, or puts back the part that the render was resumed from. Ctrl-C, SIGTERM, SIGHUP
+    and a lack of memory keep it, and it plays. A second process that would write the same `path` is refused.
+
+    With `made_of`, a file beside the part says what it is made of, and how many of its frames are safe on disk. The
+    first ones are after half a second of video.
+
+    Writing happens in a background thread, so an error may show one `write` later, or at the end. Times are kept.
+    Matroska and WebM have no times below zero: there all tracks may move by the 0.02 s of silence that AAC sound begins
+    with.
 
     Args:
         path: the ending chooses the container, one of `FORMATS`.
@@ -75,11 +81,13 @@ class VideoWriter:
         gpu: "auto" is h264_nvenc where that starts; where not, libx264, with a warning.
         crf: quality, 0 (best) to 51; 18 is hard to tell from lossless.
         preset: the encoder's trade of speed for size; None leaves it to the encoder.
-        audio: "copy" carries sound packet by packet, and encodes again only what the container refuses, with a warning;
-            "aac" encodes every track again; "none" leaves sound out.
-        made_of: what decides how the frames look, for a later run that is to go on from the part; written beside it,
-            with the codec. None: no run can.
-        resume: go on from the part of an earlier run, if there is one.
+        audio: "copy" carries sound packet by packet, and encodes only what the container refuses, with a warning;
+            "aac" encodes every track; "none" leaves sound out.
+        made_of: what decides how the frames look: a later run resumes from the part only if it has the same. None: no
+            run can resume from it.
+        resume: keep the frames of an earlier run's part, if there is one, and encode only those after them. With a
+            codec that loses something, such as H.264, the pixels after the seam differ a little from those of a render
+            that was not interrupted, because the encoder starts there without a past.
 
     Attributes:
         width, height: of the frames in the file, pixels: odd ones are padded to even where the codec wants that.
@@ -89,7 +97,8 @@ class VideoWriter:
 
     Raises:
         ConfigError: no container of that name, or the container cannot hold the codec or the sound.
-        OutputError: `path` exists, is the input, or cannot be written; the part is made of something else.
+        OutputError: `path` exists, is the input, or cannot be written; another process is writing it; the part is made
+            of something else.
         EnvironmentFault: there is no such encoder here.
     """
 
@@ -111,7 +120,6 @@ class VideoWriter:
         check_video_target(self.path, reader.path, overwrite)
         warn_of_little_space(self.path, reader.path)
         self.part = part_path(self.path)
-        self._state = State()  # of the earlier part; then the newest that is written down
         form = FORMATS[self.path.suffix.lower()]
         check_audio(audio, form)
         self._codec = chosen_encoder(reader, form, crf, preset, gpu) if codec == "auto" else codec
@@ -122,40 +130,44 @@ class VideoWriter:
         self._ends_at = 0.0  # when the last frame written ends, seconds
         self._durations: dict[int, int] = {}  # of the frames inside the encoder, by their pts
         self._pending: deque[Future[None]] = deque()
-        self._source = open_input(reader.path)  # a second handle, from which the other tracks are copied
-        self._tags = dict(self._source.metadata)
-        try:
-            if resume:
-                self._state = go_on(self.part, made_of)
-            else:
-                begin_anew(self.part, made_of)
-            self.kept, self.seen, self.memory = self._state.frames, self._state.seen, self._state.memory
-            self._muxed, self._keyframe = 0, 0
-            self._unsettled: deque[tuple[int, float]] = deque()  # frames before keyframes, and the times of these
-            self._starts_at: int | None = None  # when the first frame is shown, in the reader's unit
-            self._group = self._remembered = (
-                0  # groups of pictures: of the last frame, and that the last memory precedes
-            )
-            self._waiting: deque[tuple[int, Memory]] = deque()  # memories of frames that are not safe yet
-            self._kept_packets = kept_packets(self.part) if self.kept else iter(())
-            self._container = open_output(self.part, form, need_keys(form, self._source.metadata))
+        self._group = self._remembered = 0  # groups of pictures: of the last frame; before which memory was taken
+        self._starts_at: int | None = None  # when the first frame is shown, in the reader's unit
+        self._muxed, self._keyframe = 0, 0
+        self._unsettled: deque[tuple[int, float]] = deque()  # frames before keyframes, and the times of these
+        self._waiting: deque[tuple[int, Memory]] = deque()  # memories of frames that are not safe yet
+        with ExitStack() as opened:
+            opened.enter_context(only_one(claim_path(self.part), writing(self.path)))
+            check_target(self.path, reader.path, overwrite)  # it may have appeared since
+            self._source = opened.enter_context(open_input(reader.path))  # again: the other tracks are copied from it
+            self._tags = dict(self._source.metadata)
             try:
-                self._stream = add_video_stream(self._container, reader, self._codec, crf, preset)
-                self.width, self.height = self._stream.width, self._stream.height
-                copy_stream_tags(self._source.streams[reader.stream_index], self._stream)
-                self._tracks = CarriedTracks(self._source, reader.stream_index, self._container, audio, reader.cut)
-                copy_tags(self._source, self._container, reader.cut)
-                self._container.start_encoding()
-            except BaseException:
-                self._source.close()
-                self._discard()
-                raise
-        except (OSError, ValueError, av.FFmpegError) as error:
-            raise self._in_words(error) from error
+                self._state = go_on(self.part, made_of) if resume else begin_anew(self.part, made_of)
+                self.kept, self.seen, self.memory = self._state.frames, self._state.seen, self._state.memory
+                self._kept_packets = kept_packets(self.part) if self.kept else iter(())
+                self._open(form, crf, preset, audio)
+            except (OSError, ValueError, av.FFmpegError) as error:
+                raise self._in_words(error) from error
+            self._opened = opened.pop_all()
         if (self.width, self.height) != (reader.width, reader.height):
             size, even = f"{reader.width}x{reader.height}", f"{self.width}x{self.height}"
             log.warning("%s padded to %s, as %s has even sizes only", size, even, self._codec)
         self._executor = ThreadPoolExecutor(1, "video writer")
+
+    def _open(self, form: str, crf: int, preset: str | int | None, audio: str) -> None:
+        """Opens the part with all its tracks."""
+        self._container = open_output(self.part, form, need_keys(form, self._tags))
+        try:
+            self._stream = add_video_stream(self._container, self._reader, self._codec, crf, preset)
+            self.width, self.height = self._stream.width, self._stream.height
+            copy_stream_tags(self._source.streams[self._reader.stream_index], self._stream)
+            self._tracks = CarriedTracks(
+                self._source, self._reader.stream_index, self._container, audio, self._reader.cut
+            )
+            copy_tags(self._source, self._container, self._reader.cut)
+            self._container.start_encoding()
+        except BaseException:
+            self._discard()
+            raise
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -187,10 +199,10 @@ class VideoWriter:
             if keep or not stopped:
                 raise
         finally:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-            self._source.close()
-            if not keep:
-                self._discard()
+            with self._opened:
+                self._executor.shutdown(wait=True, cancel_futures=True)
+                if not keep:
+                    self._discard()
 
     def write(self, frames: Frames, memory: Memory | None = None) -> None:
         """Queues frames for encoding; waits while the queue is full.

@@ -1,6 +1,8 @@
 """Renders that did not finish, and those that resume them."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from media import clip, copy, decoded, duration, read, silent, times, tracks, write
+from safetensors import SafetensorError
 
 from fastnst.errors import OutputError
-from fastnst.video import encoders, writer
+from fastnst.video import encoders, parts, writer
 from fastnst.video.parts import State, part_path, save_state, whole_frames
 from fastnst.video.reader import VideoReader
 from fastnst.video.writer import VideoWriter
@@ -139,6 +142,73 @@ def test_a_resumed_render_that_fails_puts_back_what_it_went_on_from(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(before)
     assert times(part_path(target)) == times(source)[: len(times(part_path(target)))]
     assert len(times(part_path(target))) > 71
+
+
+def test_a_second_writer_of_one_output_is_refused_at_once_and_the_first_finishes(tmp_path: Path):
+    source, target = silent(tmp_path / "in.mp4", seconds=0.2), tmp_path / "out.mp4"
+    with VideoReader(source) as reader, VideoWriter(target, reader) as first:
+        assert (tmp_path / "out.part.claim").read_text() == str(os.getpid())
+        for _ in range(2):  # a refusal takes no claim away
+            with pytest.raises(OutputError, match=f"process {os.getpid()} is writing '.*out.mp4'; wait for it"):
+                copy(source, target)
+        with pytest.raises(OutputError, match="is writing"):
+            encoders.check_video_target(target, source, overwrite=True)  # as infer asks before it loads the net
+        for frames in reader:
+            first.write(frames)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+    assert len(times(target)) == 5
+
+
+def test_the_claim_of_a_dead_process_does_not_block(tmp_path: Path):
+    source, claim = silent(tmp_path / "in.mp4", seconds=0.2), tmp_path / "out.part.claim"
+    hold = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); "
+    hold += "file.write('12345'); file.flush(); print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", hold, claim], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(OutputError, match="process 12345 is writing"):
+            copy(source, tmp_path / "out.mp4")
+        process.kill()
+    assert claim.exists()
+    copy(source, tmp_path / "out.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("call", [0, 1])
+def test_a_disk_without_room_for_the_state_is_an_error_of_the_output(tmp_path: Path, monkeypatch, call: int):
+    """At the start, and on the way."""
+    calls, save = [], parts.save_file
+
+    def full(*arguments, **named) -> None:
+        calls.append(1)
+        if len(calls) > call:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        save(*arguments, **named)
+
+    monkeypatch.setattr(parts, "save_file", full)
+    source = silent(tmp_path / "in.mp4", seconds=2)
+    with pytest.raises(OutputError, match=r"cannot write '.*out.part.state': no space left on device"):
+        copy(source, tmp_path / "out.mp4", made_of={}, batch=1)
+    assert len(calls) == call + 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_clip_of_three_seconds_can_be_resumed_after_a_kill(tmp_path: Path):
+    source, target = silent(tmp_path / "in.mp4", seconds=3), tmp_path / "out.mp4"
+    with VideoReader(source) as reader, VideoWriter(target, reader, made_of={}) as killed:
+        for number, frames in enumerate(reader):
+            killed.write(frames)
+            if number == 45:
+                killed._drain(0)
+                left = {path: path.read_bytes() for path in tmp_path.glob("out.part.*")}
+    target.unlink()
+    for path, content in left.items():
+        path.write_bytes(content)
+    with VideoReader(source) as reader, VideoWriter(target, reader, made_of={}, resume=True) as writer:
+        assert writer.kept >= 12  # half a second
+        for frames in reader:
+            writer.write(frames)
+    assert times(target) == times(source)
 
 
 def test_names_of_255_bytes_work(tmp_path: Path):
