@@ -140,6 +140,11 @@ class VideoSettings(LookSettings):
         "null: at the beginning", check=is_time,
     )  # fmt: skip
     end: str | None = option(None, "end there, before the frame of that time; null: at the end", check=is_time)
+    mask: str | None = option(
+        None, "stylize only where it is white: a picture, or a video of the same length and frame rate; or alpha: "
+        "where the input is opaque"
+    )  # fmt: skip
+    mask_invert: bool = option(False, "stylize only where the mask is black")
     codec: str = option(
         "auto",
         "H.264, by the GPU if it can, or VP9 in .webm; or any encoder of FFmpeg: libx265, h264_nvenc, libsvtav1, ffv1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import accumulate
@@ -23,6 +24,7 @@ from fastnst.dials import dialled
 from fastnst.errors import EnvironmentFault
 from fastnst.files import check_picture_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
+from fastnst.mask import VideoMask, masked, picture_mask, pixels_of
 from fastnst.mixing import Moving, check_related, fingerprint, mixed, stops_of
 from fastnst.settings import LookSettings, VideoSettings, is_device
 from fastnst.shots import Shot
@@ -266,11 +268,14 @@ class Stylizer:
         settings, started = settings or VideoSettings(), perf_counter()
         stream = self.stream(settings)
         opened = source if isinstance(source, VideoReader) else settings.open(source)
-        with opened as reader, self._writer(out, reader, settings) as writer:
+        with ExitStack() as files:
+            reader = files.enter_context(opened)
+            mask = files.enter_context(VideoMask(reader, settings)) if settings.mask else None
+            writer = files.enter_context(self._writer(out, reader, settings))
             reader.batch = 1 if self.moving else settings.batch or BATCH.get(self.device.type, 1)
             stream.recall({name: torch.from_numpy(each).to(self.device) for name, each in writer.memory.items()})
             done_before = writer.seen if stream.remembers else writer.kept
-            work = Work(self, stream, done_before, reader.time_base)
+            work = Work(self, stream, done_before, reader.time_base, mask)
             for frames in reader:
                 writer.write(work.stylized(frames), stream.memory())
                 del frames  # one of 8K is 0.1 GB
@@ -286,6 +291,7 @@ class Stylizer:
         nets = self.moving.states if self.moving else [self.net.state_dict()]
         made_of = {**identity(reader.path), "net": fingerprint(*nets), **settings.flat(compared=True)}
         made_of |= {"moving": self.moving.stops} if self.moving else {}
+        made_of |= {"mask_file": identity(Path(settings.mask))} if settings.mask else {}
         return VideoWriter(
             out,
             reader,
@@ -313,7 +319,11 @@ class Stylizer:
         if picture.size != size:
             picture = picture.resize(size, Image.Resampling.LANCZOS)
         begun = perf_counter()
-        stylized = self.image(np.array(picture), settings)
+        content = np.array(picture)
+        stylized = self.image(content, settings)
+        if settings.mask:
+            mask = picture_mask(source, settings, *content.shape[:2])
+            stylized = masked(pixels_of(content), pixels_of(stylized), mask)[0].permute(1, 2, 0).numpy()
         net_seconds = perf_counter() - begun
         save_image(stylized, out)
         return summary(out, 1, *size, perf_counter() - started, net_seconds)
@@ -327,14 +337,22 @@ class Work:
         stream: the stream that they are.
         done_before: how many first frames of the result need not be stylized: an earlier run did that.
         time_base: the unit of the frames' times, seconds.
+        mask: where they are stylized; None: everywhere.
 
     Attributes:
         done: how many frames of the result are there.
     """
 
-    def __init__(self, stylizer: Stylizer, stream: StyledStream, done_before: int, time_base: Fraction) -> None:
+    def __init__(
+        self,
+        stylizer: Stylizer,
+        stream: StyledStream,
+        done_before: int,
+        time_base: Fraction,
+        mask: VideoMask | None = None,
+    ) -> None:
         self._stylizer, self._stream, self._done_before = stylizer, stream, done_before
-        self._time_base, self._start = time_base, None
+        self._time_base, self._start, self._mask = time_base, None, mask
         self.done, self._stylized, self._seconds = 0, 0, 0.0
 
     def stylized(self, frames: Frames) -> Frames:
@@ -343,6 +361,7 @@ class Work:
         ends = list(accumulate(frames.repeats, initial=self.done))[1:]
         self.done = ends[-1]
         skipped = sum(end <= self._done_before for end in ends)
+        mask = self._mask and self._mask.next(*(frames.pixels.shape[axis] for axis in (0, 2, 3)))
         if skipped == len(ends):
             return frames
         begun = perf_counter()
@@ -352,6 +371,8 @@ class Work:
         stylized = self._stylizer.frames(frames.pixels[skipped:], self._stream)
         self._seconds += perf_counter() - begun
         self._stylized += len(stylized)
+        if mask is not None:
+            stylized = masked(frames.pixels[skipped:], stylized, mask[skipped:])
         if skipped:
             stylized = torch.cat([frames.pixels[:skipped], stylized])
         return replace(frames, pixels=stylized)
