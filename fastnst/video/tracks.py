@@ -204,9 +204,10 @@ def in_part(packet: av.Packet, cut: Cut) -> bool:
         return False
     late = round(cut.start / unit) - time
     if late * unit > EARLY:
-        if packet.stream.type != "subtitle" or late >= (packet.duration or 0):
+        left = (packet.duration or 0) - late
+        if packet.stream.type != "subtitle" or left <= 0:
             return False
-        packet.pts, packet.duration = time + late, packet.duration - late
+        packet.pts, packet.duration = time + late, left
         packet.dts = None if packet.dts is None else packet.dts + late
     shift = round(cut.shift / unit)
     packet.pts = None if packet.pts is None else packet.pts - shift
@@ -273,7 +274,7 @@ def copy_tags(source: InputContainer, output: OutputContainer, cut: Cut | None =
 
 def in_chapters(chapter: Chapter, cut: Cut) -> Chapter | None:
     """Returns what of a chapter lies in the part of the video that is read, at its times there; None if nothing."""
-    unit = chapter["time_base"]
+    unit = chapter["time_base"] or Fraction(1, 1000)
     start, end = (min(max(chapter[edge] * unit, cut.start), cut.end) - cut.shift for edge in ("start", "end"))
     if start >= end:
         return None
