@@ -2,7 +2,7 @@
 
 Reads the weights of gnsmrky's half- and quarter-width Johnson nets (PyTorch state dicts, `gnsmrky_*.pth`) and of
 lengstrom's nets (arrays, `lengstrom_*.npz`) that lie in a folder, builds nets of its own around them, and prints what
-`python -m fastnst.evaluate` prints. The style loss needs each net's style picture.
+`fastnst evaluate` prints. The style loss needs each net's style picture.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Judges nets, and clips that any program has stylized: python -m fastnst.evaluate ckpt=a.ckpt,wave videos=folder."""
+"""Judges nets, and clips that any program has stylized: fastnst evaluate ckpt=a.ckpt,wave videos=folder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from fastnst import cli
 from fastnst.settings import EvaluateSettings
 
 USAGE = """
-python -m fastnst.evaluate ckpt=a.ckpt,wave videos=FOLDER
-python -m fastnst.evaluate stylized=STYLIZED videos=FOLDER style_image=style.jpg
+fastnst evaluate ckpt=a.ckpt,wave videos=FOLDER
+fastnst evaluate stylized=STYLIZED videos=FOLDER style_image=style.jpg
 
 Prints how still nets hold and how much of the style they have, beside the input's own values: means over the clips,
 then clip by clip. STYLIZED is a folder with what any program made of the clips in FOLDER, under their names.

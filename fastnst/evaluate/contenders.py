@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,10 +17,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fastnst import cli
 from fastnst.checkpoint import Checkpoint, load_checkpoint
 from fastnst.cli import listed
 from fastnst.errors import ConfigError, InputError
 from fastnst.evaluate.judge import Grams, Rendition, style_grams
+from fastnst.files import local_name
 from fastnst.images import load_style, paintings, to_float, to_tensor
 from fastnst.settings import EvaluateSettings, LookSettings
 from fastnst.stylizer import stream_of
@@ -83,7 +84,7 @@ def find_clips(names: Sequence[str]) -> dict[str, Path]:
     """
     clips: dict[str, Path] = {}
     for name in names:
-        path = Path(name).expanduser()
+        path = Path(local_name(name))
         found = find_videos(path) if path.is_dir() else [path]
         if not found:
             raise InputError(f"no clips in '{path}'")
@@ -222,6 +223,6 @@ def known_style_picture(checkpoint: Checkpoint | None, image: str | None, size: 
 def known_grams(picture: np.ndarray | None, row: str, vgg: VGGFeatures) -> Grams | None:
     """Returns the Gram matrices of the style picture; without one, None, with a note on stderr."""
     if picture is None:
-        print(f"note: no style loss of '{row}', its style picture is unknown: style_image= names it", file=sys.stderr)
+        cli.note(f"note: no style loss of '{row}', its style picture is unknown: style_image= names it")
         return None
     return style_grams(vgg, to_tensor(picture))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import count
@@ -11,11 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fastnst import cli
 from fastnst.cli import listed
 from fastnst.errors import EnvironmentFault, OutputError
 from fastnst.evaluate.contenders import ClipFile, Contender, clip_length, find_clips, find_contenders
 from fastnst.evaluate.judge import evaluate_clip
 from fastnst.evaluate.report import Row, Show, means, side_by_side, tables, write_results
+from fastnst.files import local_name
 from fastnst.progress import Progress
 from fastnst.settings import EvaluateSettings
 from fastnst.stylizer import find_device
@@ -29,7 +30,7 @@ def give_verdict(settings: EvaluateSettings) -> None:
         clip_length(path, settings.frames) for path in clips.values()
     ]  # opens them: what is unreadable shows now
     total = None if None in lengths else sum(filter(None, lengths))
-    out = Path(settings.out).expanduser() if settings.out else None
+    out = Path(local_name(settings.out)) if settings.out else None
     if out:
         prepare(out, settings.overwrite)
     if settings.threads:
@@ -38,10 +39,10 @@ def give_verdict(settings: EvaluateSettings) -> None:
     contenders = find_contenders(settings, vgg, clips)
     with Progress("frame") as progress:
         rows = measure(settings, clips, contenders, vgg, out, lambda done: progress(done, total))
-    print(tables([*means(rows), *rows], settings.flow))
+    cli.report(tables([*means(rows), *rows], settings.flow))
     if out:
         write_results(out, rows, settings.flat(), {each.name: each.style for each in contenders})
-        print(f"'{out}' has results.csv, results.json, front.png, clips/", file=sys.stderr)
+        cli.note(f"'{out}' has results.csv, results.json, front.png, clips/")
 
 
 def measure(

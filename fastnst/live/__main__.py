@@ -1,11 +1,9 @@
-"""A camera, a stream or a pipe, stylized as it comes: python -m fastnst.live video=0 ckpt=picasso."""
+"""A camera, a stream or a pipe, stylized as it comes: fastnst live video=0 ckpt=picasso."""
 
 from __future__ import annotations
 
 import cv2  # isort: skip (first: windows hang if PyAV comes before, pytorch/vision#5940)
 
-import logging
-import sys
 from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -21,9 +19,9 @@ if TYPE_CHECKING:
     from fastnst.live.styles import LiveStyle
 
 USAGE = """
-python -m fastnst.live video=0 ckpt=picasso
-python -m fastnst.live video=rtsp://camera.local/stream ckpt=[picasso,wave] out=camera
-ffmpeg -i in.mp4 -f yuv4mpegpipe - | python -m fastnst.live video=- ckpt=picasso out=- | ffplay -
+fastnst live video=0 ckpt=picasso
+fastnst live video=rtsp://camera.local/stream ckpt=[picasso,wave] out=camera
+ffmpeg -i in.mp4 -f yuv4mpegpipe - | fastnst live video=- ckpt=picasso out=- | ffplay -
 
 Of a camera and an address the newest frame is stylized, and those that the net is too slow for are dropped; of a file
 and a pipe every frame. Keys in the window: n next style, + and - strength, f freeze, q quit. Exit status: 0 done,
@@ -143,7 +141,6 @@ def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 def live(settings: LiveSettings) -> None:
     """Opens both ends, loads the styles, runs."""
-    logging.basicConfig(format="note: %(message)s")
     source, is_live = find_source(settings.video, settings.size, settings.fps, paced=settings.out != "-")
     sink = open_sink(settings.out, is_live)
 
@@ -159,7 +156,7 @@ def live(settings: LiveSettings) -> None:
 
 def say(line: str) -> None:
     """Prints a note on stderr."""
-    print(f"note: {cli.one_line(Exception(line))}", file=sys.stderr, flush=True)
+    cli.note(f"note: {cli.one_line(line)}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

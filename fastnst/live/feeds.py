@@ -20,6 +20,7 @@ from av.error import ExitError, InvalidDataError
 from jaxtyping import UInt8
 
 from fastnst.errors import ConfigError, InputError
+from fastnst.files import local_name
 from fastnst.video.colour import to_rgb24
 from fastnst.video.opening import DECODER, main_video_stream
 from fastnst.video.reader import VideoReader
@@ -55,6 +56,7 @@ def find_source(video: str, size: str | None, fps: float, paced: bool) -> tuple[
             raw = {"pixel_format": "rgb24", "video_size": size, "framerate": str(fps)}
             return partial(stream, pipe, "the raw pipe", "rawvideo", raw), False
         return partial(stream, pipe, "the y4m pipe", "yuv4mpegpipe", {}), False
+    video = local_name(video)
     if video.isdecimal():
         if len(video) > 2:
             raise ConfigError(f"video={video} must be a camera's number, from 0 to 99")

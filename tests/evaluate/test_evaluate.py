@@ -26,8 +26,7 @@ from fastnst.settings import EvaluateSettings
         ("smooth=2", "smooth=2 must be"),
         ("threads=0", "threads=0 must be"),
         ("overwrite=maybe", "overwrite=maybe must be"),
-        ("device=mps", "device=mps is no device"),
-        ("device=meta", "device=meta is no device"),
+        ("device=toaster", "device=toaster is no device"),
         ("device=cpu:99", "device=cpu:99 is no device"),
         ("frame=3", "did you mean frames"),
         ("=5", "is no setting"),
@@ -41,6 +40,6 @@ def test_wrong_setting_is_refused_before_anything_is_opened(wrong, says):
 def test_help_shows_usage_and_all_settings(in_process):
     status, out, err = in_process(evaluate.evaluate, EvaluateSettings, evaluate.USAGE, (), "--help")
     assert (status, err) == (0, "")
-    assert "python -m fastnst.evaluate ckpt=" in out
+    assert "fastnst evaluate ckpt=" in out
     for name in ("videos", "frames=24", "flow=farneback", "smooth=0.0", "device=auto"):
         assert name in out

@@ -63,6 +63,15 @@ def test_file_on_a_screen_is_not_faster_than_it_should_be(tmp_path):
     assert monotonic() - begun > 0.34
 
 
+def test_file_is_found_by_its_path_its_address_and_from_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    video = clip(tmp_path / "in.mp4", seconds=0.2, size="32x32")
+    for name in (str(video), video.as_uri(), "~/in.mp4"):
+        source, is_live = feeds.find_source(name, None, 30.0, False)
+        assert not is_live
+        assert next(source())[0].shape == (32, 32, 3)
+
+
 def test_address_is_read_its_password_is_in_no_message_and_its_playlist_opens_no_file(tmp_path):
     video = clip(tmp_path / "in.ts", "-bf", 0, seconds=1, size="64x48")
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{video}\n#EXT-X-ENDLIST\n".encode()

@@ -153,7 +153,6 @@ def test_frames_are_made_smaller_once_and_all_to_the_size_of_the_first(feed_of):
         ("give_up_s=-1", "give_up_s=-1 must be"),
         ("give_up_s=nan", "give_up_s=nan must be"),
         ("norm=off", "norm=off must be shot or frame"),
-        ("device=mps", "device=mps is no device"),
         ("device=cpu:99", "device=cpu:99 is no device"),
         ("stength=1", "did you mean strength"),
         ("video=4294967296", "must be a camera's number"),
