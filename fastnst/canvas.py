@@ -34,6 +34,7 @@ TORN = 0.7  # change of the map from pixel to pixel above which it is mended
 STRETCHED, MOST = 0.45, 0.4  # change above which it is stretched too far; share of such pixels that asks for a new one
 FADE = 16  # frames in which a new map fades in
 AROUND = 13  # cells from which a hole in the map is filled
+TEXTURE = 0.75  # amplitude in use: walls are full of strokes, and a bottle before one is still a bottle
 TEXTURES = (0.0, 0.5, 1.0, 1.0, 1.5)  # amplitudes that training draws from, so that a net knows the dial `texture`
 
 
@@ -110,7 +111,7 @@ class CarriedCanvas:
     Differs: a new texture comes only when the old one is stretched too far.
     """
 
-    def __init__(self, texture: float = 1.0, motion: str = "flow") -> None:
+    def __init__(self, texture: float = TEXTURE, motion: str = "flow") -> None:
         self.texture, self.motion = texture, motion
         self.reset()
 

@@ -101,7 +101,7 @@ class LookSettings(Settings):
         "shot", "statistics of instance norm: of the shot so far, which holds still; or of each frame alone"
     )
     texture: float = option(
-        1.0, "strokes on flat areas: 0 leaves walls and skies calm, 1.5 is full; for nets with a canvas",
+        0.75, "strokes on flat areas: 0 leaves walls and skies calm, 1.5 is full; for nets with a canvas",
         low=0, high=1.5,
     )  # fmt: skip
     canvas_motion: Literal["flow", "fixed"] = option(

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fastnst.canvas import CarriedCanvas, fixed_canvas
+from fastnst.canvas import TEXTURE, CarriedCanvas, fixed_canvas
 from fastnst.flow import at_full_size, backward_flow, half_luma
 from fastnst.net import Choose, Statistics, StylizationNet
 from fastnst.smooth import MotionAverage
@@ -61,7 +61,7 @@ class Shot(nn.Module):
         self,
         net: nn.Module,
         norm: str = "shot",
-        texture: float = 1.0,
+        texture: float = TEXTURE,
         canvas_motion: str = "flow",
         smooth: float = 0.0,
     ) -> None:

@@ -81,7 +81,7 @@ def flow_of(shift: float, shape: tuple[int, int] = (96, 128)) -> np.ndarray:
 
 
 def test_canvas_of_a_still_picture_with_noise_stays_to_the_bit():
-    carried, (half,) = CarriedCanvas(), halves(0)
+    carried, (half,) = CarriedCanvas(1.0), halves(0)
     noisy = np.clip(half.astype(int) + np.random.default_rng(1).integers(-2, 3, half.shape), 0, 255).astype(np.uint8)
     first = carried.next(half, None, 192, 256)
     assert torch.equal(carried.next(noisy, flow_of(0.4), 192, 256), first)
@@ -89,7 +89,7 @@ def test_canvas_of_a_still_picture_with_noise_stays_to_the_bit():
 
 
 def test_canvas_moves_along_with_the_picture_by_whole_pixels():
-    carried, pictures = CarriedCanvas(), halves(0, 2, 4)
+    carried, pictures = CarriedCanvas(1.0), halves(0, 2, 4)
     first = carried.next(pictures[0], None, 192, 256)
     for picture in pictures[1:]:
         last = carried.next(picture, flow_of(2), 192, 256)
@@ -99,7 +99,7 @@ def test_canvas_moves_along_with_the_picture_by_whole_pixels():
 
 
 def test_canvas_is_never_blurred_however_long_it_is_carried():
-    carried, pictures = CarriedCanvas(), halves(*([0, 3] * 30))
+    carried, pictures = CarriedCanvas(1.0), halves(*([0, 3] * 30))
     canvas = carried.next(pictures[0], None, 192, 256)
     first = canvas.diff(dim=3).std()
     for place, picture in enumerate(pictures[1:]):
@@ -108,7 +108,7 @@ def test_canvas_is_never_blurred_however_long_it_is_carried():
 
 
 def test_canvas_that_is_stretched_too_far_gives_way_to_a_new_one_without_losing_contrast():
-    carried, (half,) = CarriedCanvas(), halves(0)
+    carried, (half,) = CarriedCanvas(1.0), halves(0)
     carried.next(half, None, 192, 256)
     x, y = positions(96, 128)
     zoom = np.stack([0.05 * (64 - x), 0.05 * (48 - y)], -1)
