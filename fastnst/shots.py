@@ -7,7 +7,7 @@ do change, as in a fade, they are followed fast: the wrong statistics do not onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -204,3 +204,38 @@ def colour_histogram(picture: Float[Tensor, "1 3 height width"]) -> Float[Tensor
     cells = ((picture + 2) * (BINS / 4)).long().clamp(0, BINS - 1)[0]  # (3, H, W); -2 to 2 deviations
     index = (cells[0] * BINS + cells[1]) * BINS + cells[2]
     return torch.bincount(index.flatten(), minlength=BINS**3).float() / index.numel()
+
+
+class Given:
+    """A `choose` for one pass of a net: statistics that are known before, layer by layer. Nothing is measured."""
+
+    def __init__(self, statistics: Sequence[Statistics]) -> None:
+        self.statistics = statistics
+        self._rest = iter(statistics)
+
+    def __call__(self, own: Statistics) -> Statistics:
+        """Returns the statistics of the next layer."""
+        return next(self._rest)
+
+
+class Followed:
+    """A `choose` for one pass of a net: statistics that first move towards those of the frame, see `followed`.
+
+    Args:
+        kept: the statistics before the frame, layer by layer; None: there are none, the frame's own are taken.
+        rate: weight of a frame that is like the shot.
+
+    Attributes:
+        statistics: those after the frame.
+    """
+
+    def __init__(self, kept: Sequence[Statistics] | None, rate: float) -> None:
+        self.kept, self.rate = kept, rate
+        self.statistics: list[Statistics] = []
+        self._rest = iter(kept or ())
+
+    def __call__(self, own: Statistics) -> Statistics:
+        """Returns the statistics of the next layer."""
+        kept = next(self._rest, None)
+        self.statistics.append(own if kept is None else followed(kept, own, self.rate))
+        return self.statistics[-1]

@@ -1,0 +1,236 @@
+"""What runs a trained net: eager PyTorch, its compiler, ONNX Runtime or OpenVINO, behind one `forward`.
+
+Every engine is a module that is called as `StylizationNet` is, and gives what that gives to 1e-3 of the range. Where
+`choose` says how statistics are chosen, all of a frame runs on the engine: None, `Given` and `Followed`; with any other
+it runs on eager PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fastnst.errors import ConfigError, EnvironmentFault
+from fastnst.net import Choose, ConvNorm, Statistics, StylizationNet, through
+from fastnst.shots import Followed, Given
+
+ENGINES = ("auto", "torch", "compile", "onnxruntime", "openvino")
+PACKAGES = {"onnxruntime": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
+FASTEST = ("openvino", "onnxruntime", "torch")  # on a processor, first the fastest: benchmarks/RESULTS.md
+SIZES = 4  # frame sizes that a compiled net is kept for
+Run = Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]  # inputs by name -> outputs
+
+
+def on_engine(net: nn.Module, engine: str, device: torch.device) -> nn.Module:
+    """Returns what is called like `net` and runs on an engine.
+
+    Args:
+        net: the trained net, on the device.
+        engine: one of `ENGINES`; "auto" is the fastest that is installed and takes the net.
+        device: where frames come from; ONNX Runtime and OpenVINO work on the processor.
+
+    Raises:
+        ConfigError: there is no such engine, or it does not take this net or this device.
+        EnvironmentFault: the engine is not installed.
+    """
+    engine = chosen(engine, net, device)
+    if engine in ("torch", "compile"):
+        return OnTorch(net, engine == "compile") if isinstance(net, StylizationNet) else net
+    assert isinstance(net, StylizationNet)
+    return OnRuntime(net, {"onnxruntime": on_onnxruntime, "openvino": on_openvino}[engine])
+
+
+def chosen(engine: str, net: nn.Module, device: torch.device) -> str:
+    """Returns the engine that `engine` stands for; raises as `on_engine` does."""
+    if engine not in ENGINES:
+        raise ConfigError(f"engine={engine} should be one of {', '.join(ENGINES)}")
+    own = isinstance(net, StylizationNet)
+    if engine == "auto":
+        able = FASTEST if own and device.type == "cpu" else ("torch",)
+        return next(name for name in able if not missing(name))
+    if engine != "torch" and not own:
+        raise ConfigError(f"engine={engine} takes nets of fastnst only, not {type(net).__name__}; use engine=torch")
+    if engine in PACKAGES and device.type != "cpu":
+        raise ConfigError(f"engine={engine} works on the processor, not on {device}; use engine=torch or device=cpu")
+    if lacking := missing(engine):
+        raise EnvironmentFault(f"engine={engine} needs {', '.join(lacking)}: pip install 'fastnst[{engine}]'")
+    if engine == "compile" and device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        raise EnvironmentFault("engine=compile needs a C++ compiler such as g++; use engine=torch")
+    return engine
+
+
+def missing(engine: str) -> list[str]:
+    """Returns the packages that the engine needs and that are not installed."""
+    return [name for name in PACKAGES.get(engine, ()) if importlib.util.find_spec(name) is None]
+
+
+class OnTorch(nn.Module):
+    """A net on PyTorch, channels last; given statistics are folded into its convolutions.
+
+    Args:
+        net: the net.
+        compiled: whether `torch.compile` goes over it, once per frame size.
+    """
+
+    def __init__(self, net: StylizationNet, compiled: bool = False) -> None:
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._folded = [folded(net)]  # in a list, so that its weights are not counted as this module's
+        self._given: Sequence[Statistics] | None = None
+        self._run: Callable[..., Tensor] = torch.compile(layers, dynamic=False) if compiled else layers
+
+    def forward(
+        self,
+        content: Float[Tensor, "batch 3 height width"],
+        choose: Choose | None = None,
+        canvas: Float[Tensor, "canvases 1 height width"] | None = None,
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """As `StylizationNet.forward`."""
+        if choose is not None and not isinstance(choose, Given):
+            return self.net(content, choose, canvas)
+        net = self.net
+        if choose is not None:
+            net = self._folded[0]
+            if choose.statistics is not self._given:
+                fold(self.net, choose.statistics, net)
+                self._given = choose.statistics
+        seen = self.net.seen(content, canvas).contiguous(memory_format=torch.channels_last)
+        return self._run(net, seen)[..., : content.shape[-2], : content.shape[-1]]
+
+
+def layers(net: StylizationNet, seen: Tensor) -> Float[Tensor, "batch 3 height width"]:
+    """Returns what the layers of the net make of what it sees."""
+    for stage in (net.encoder, net.residuals, net.decoder):
+        seen = through(stage, seen, None)
+    return torch.sigmoid(seen)
+
+
+def folded(net: StylizationNet) -> StylizationNet:
+    """Returns a copy of the net without norm layers, for `fold`."""
+    copy = deepcopy(net)
+    for layer in conv_norms(copy):
+        layer[-1] = nn.Identity()
+    return copy
+
+
+@torch.no_grad()
+def fold(net: StylizationNet, statistics: Sequence[Statistics], into: StylizationNet) -> None:
+    """Sets the convolutions of a `folded` net to do what those of `net` and its norm layers do with the statistics."""
+    for layer, own, copy in zip(conv_norms(net), statistics, conv_norms(into), strict=True):
+        norm, conv, target = layer[-1], layer[-2], copy[-2]
+        assert isinstance(norm, nn.InstanceNorm2d)
+        assert isinstance(conv, nn.Conv2d) and isinstance(target, nn.Conv2d)
+        scale = norm.weight * (own.variance[0] + norm.eps).rsqrt()
+        target.weight.copy_(conv.weight * scale[:, None, None, None])
+        assert conv.bias is not None and target.bias is not None
+        target.bias.copy_((conv.bias - own.mean[0]) * scale + norm.bias)
+
+
+def conv_norms(net: StylizationNet) -> list[ConvNorm]:
+    """Returns the convolutions that a norm layer follows, in the order in which features meet them."""
+    return [layer for layer in net.modules() if isinstance(layer, ConvNorm)]
+
+
+class OnRuntime(nn.Module):
+    """A net on another runtime, which gets its graphs as ONNX; each is compiled when it is first needed.
+
+    Args:
+        net: the net, on the processor.
+        load: compiles a graph (`model_of`) for pictures of a shape.
+    """
+
+    def __init__(self, net: StylizationNet, load: Callable[[bytes, Sequence[int] | None], Run]) -> None:
+        super().__init__()
+        self.net = net
+        self._load, self._graph = load, lru_cache(self.graph)
+        self._compiled = lru_cache(2 * SIZES)(self.compiled)
+        norms = [layer[-1] for layer in conv_norms(net)]
+        self._channels = [norm.num_features for norm in norms]
+        self._weight, self._bias = (torch.cat([getattr(norm, name) for norm in norms]) for name in ("weight", "bias"))
+        self._epsilon = norms[0].eps
+
+    def graph(self, norm: str) -> bytes:
+        """Returns the graph of the net, see `Graph`."""
+        from fastnst.engines.graph import model_of  # onnx is no dependency
+
+        return model_of(self.net, norm)
+
+    def compiled(self, norm: str, shape: Sequence[int] | None) -> Run:
+        """Returns the net compiled for pictures of a shape, or of any."""
+        return self._load(self._graph(norm), shape)
+
+    def forward(
+        self,
+        content: Float[Tensor, "batch 3 height width"],
+        choose: Choose | None = None,
+        canvas: Float[Tensor, "canvases 1 height width"] | None = None,
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """As `StylizationNet.forward`."""
+        if choose is not None and not isinstance(choose, (Given, Followed)):
+            return self.net(content, choose, canvas)
+        seen = self.net.seen(content, canvas).contiguous()
+        inputs: dict[str, Any] = {"seen": seen.numpy()}
+        if choose is None:  # pictures: each may be of another size
+            (stylized,) = self._compiled("own", None)(inputs)
+        elif isinstance(choose, Given):
+            mean, variance = self._joined(choose.statistics)
+            scale = self._weight * (variance + self._epsilon).rsqrt()
+            inputs |= {"scale": as_channels(scale), "offset": as_channels(self._bias - mean * scale)}
+            (stylized,) = self._compiled("given", tuple(seen.shape))(inputs)
+        else:
+            first = choose.kept is None
+            mean, variance = (torch.zeros(1), torch.ones(1)) if first else self._joined(choose.kept)
+            inputs |= {"mean": as_channels(mean.expand(len(self._weight)))}
+            inputs |= {"variance": as_channels(variance.expand(len(self._weight)))}
+            inputs |= {"rate": np.array(1.0 if first else choose.rate, np.float32)}
+            stylized, *moved = self._compiled("followed", tuple(seen.shape))(inputs)
+            split = [torch.from_numpy(each).flatten(1).split(self._channels, 1) for each in moved]
+            choose.statistics = [Statistics(*each) for each in zip(*split, strict=True)]
+        return torch.from_numpy(stylized)[..., : content.shape[-2], : content.shape[-1]]
+
+    def _joined(self, statistics: Sequence[Statistics]) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
+        """Returns mean and variance of all norm layers, one after the other."""
+        mean, variance = (torch.cat(each, 1)[0] for each in zip(*statistics, strict=True))
+        return mean, variance
+
+
+def as_channels(values: Float[Tensor, " channels"]) -> np.ndarray:
+    """Returns values of channels as the graph takes them, (1, channels, 1, 1)."""
+    return values.reshape(1, -1, 1, 1).numpy()
+
+
+def on_onnxruntime(model: bytes, shape: Sequence[int] | None) -> Run:
+    """Returns the model on ONNX Runtime, for pictures of any shape."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(None, inputs)
+
+
+def on_openvino(model: bytes, shape: Sequence[int] | None) -> Run:
+    """Returns the model on OpenVINO; one shape is faster than any, but takes half a second to compile."""
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "f32",  # or a processor with bfloat16 would use that
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    core = openvino.Core()
+    read = core.read_model(model)
+    if shape is not None:
+        read.reshape({"seen": list(shape)})
+    compiled = core.compile_model(read, "CPU", settings)
+    return lambda inputs: list(compiled(inputs, share_inputs=True).values())

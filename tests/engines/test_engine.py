@@ -1,0 +1,92 @@
+import pytest
+import torch
+from torch import nn
+
+from fastnst.engines.engine import PACKAGES, chosen, on_engine
+from fastnst.errors import ConfigError, EnvironmentFault
+from fastnst.net import StylizationNet
+from fastnst.shots import Followed, Given
+
+CPU = torch.device("cpu")
+
+def tiny_net(canvas: bool = True, antialias: bool = True) -> StylizationNet:
+    torch.manual_seed(0)
+    net = StylizationNet((3, 4, 5), 1, antialias=antialias, canvas=canvas).eval().requires_grad_(False)
+    for norm in net.modules():
+        if isinstance(norm, nn.InstanceNorm2d):
+            norm.weight.uniform_(0.5, 1.5)
+            norm.bias.uniform_(-0.5, 0.5)
+    return net
+
+
+@pytest.fixture
+def needs(request):
+    for package in PACKAGES.get(request.param, ()):
+        pytest.importorskip(package)
+    return request.param
+
+
+@pytest.mark.parametrize("needs", ["torch", "onnxruntime", "openvino"], indirect=True)
+@torch.inference_mode()
+def test_every_engine_gives_what_eager_torch_gives(needs):
+    net = tiny_net()
+    engine = on_engine(tiny_net(), needs, CPU)
+    frames = torch.rand(3, 3, 18, 27)
+    torch.testing.assert_close(engine(frames), net(frames), rtol=0, atol=1e-3)
+    field = torch.rand(1, 1, 18, 27)
+    torch.testing.assert_close(engine(frames, canvas=field), net(frames, canvas=field), rtol=0, atol=1e-3)
+    statistics = None
+    for frame in frames.split(1):
+        expected, choose = Followed(statistics, 0.1), Followed(statistics, 0.1)
+        torch.testing.assert_close(engine(frame, choose), net(frame, expected), rtol=0, atol=1e-3)
+        for own, other in zip(choose.statistics, expected.statistics, strict=True):
+            torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-4)
+        statistics = choose.statistics
+    assert statistics is not None
+    torch.testing.assert_close(engine(frames, Given(statistics)), net(frames, Given(statistics)), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("needs", ["torch", "onnxruntime", "openvino"], indirect=True)
+@torch.inference_mode()
+def test_a_net_without_canvas_and_blur_runs_too(needs):
+    net, frame = tiny_net(canvas=False, antialias=False), torch.rand(1, 3, 16, 24)
+    engine = on_engine(tiny_net(canvas=False, antialias=False), needs, CPU)
+    torch.testing.assert_close(engine(frame), net(frame), rtol=0, atol=1e-3)
+
+
+def test_auto_is_the_fastest_that_is_installed(monkeypatch):
+    net = tiny_net()
+    installed = {"onnx", "onnxruntime", "openvino"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name in installed or None)
+    assert chosen("auto", net, CPU) == "openvino"
+    assert chosen("auto", net, torch.device("cuda")) == "torch"
+    assert chosen("auto", nn.Identity(), CPU) == "torch"
+    installed.remove("openvino")
+    assert chosen("auto", net, CPU) == "onnxruntime"
+    installed.remove("onnx")
+    assert chosen("auto", net, CPU) == "torch"
+
+
+def test_an_engine_that_cannot_be_had_fails_with_the_remedy(monkeypatch):
+    with pytest.raises(ConfigError, match="engine=tvm should be one of auto, torch"):
+        chosen("tvm", tiny_net(), CPU)
+    with pytest.raises(ConfigError, match=r"not Identity; use engine=torch"):
+        chosen("openvino", nn.Identity(), CPU)
+    with pytest.raises(ConfigError, match="not on cuda; use engine=torch"):
+        chosen("onnxruntime", tiny_net(), torch.device("cuda"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentFault, match=r"pip install 'fastnst\[openvino\]'"):
+        chosen("openvino", tiny_net(), CPU)
+
+
+@pytest.mark.gpu  # on a processor it takes minutes to compile
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@torch.inference_mode()
+def test_compiled_net_gives_what_eager_torch_gives():
+    device = torch.device("cuda")
+    net, frame = tiny_net().to(device), torch.rand(1, 3, 18, 27, device=device)
+    choose = Followed(None, 0.1), Followed(None, 0.1)
+    net(frame, choose)
+    expected = net(frame / 2, Given(choose.statistics))
+    stylized = on_engine(tiny_net().to(device), "compile", device)(frame / 2, Given(choose.statistics))
+    torch.testing.assert_close(stylized, expected, rtol=0, atol=1e-3)
