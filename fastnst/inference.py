@@ -71,7 +71,7 @@ def load(settings: InferSettings) -> Stylizer:
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    return Stylizer.load(settings.ckpt, settings.device, settings.max_pixels_per_pass)
+    return Stylizer.load(settings.ckpt, settings.device, settings.max_pixels_per_pass, settings.engine)
 
 
 def stylize(stylizer: Stylizer, settings: InferSettings, job: Job, reader: VideoReader | None = None) -> Summary:

@@ -79,6 +79,9 @@ class MachineSettings(Settings):
         may_change=True,
         check=is_device,
     )
+    engine: Literal["auto", "torch", "compile", "onnxruntime", "openvino"] = option(
+        "auto", "what runs the net; auto: the fastest that is installed, on a CPU OpenVINO", may_change=True
+    )
     threads: int | None = option(
         None, "CPU threads of the net; fewer leave the machine to others; null: all cores",
         low=1, high=1024, may_change=True,

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from fastnst.checkpoint import load_checkpoint
 from fastnst.dials import dialled
-from fastnst.errors import EnvironmentFault
+from fastnst.engines.engine import on_engine
+from fastnst.errors import ConfigError, EnvironmentFault
 from fastnst.files import check_picture_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
 from fastnst.mask import VideoMask, masked, picture_mask, pixels_of
@@ -124,14 +125,20 @@ class Stylizer:
         style: the name that default outputs carry.
         max_pixels_per_pass: frames with more pixels are stylized in tiles, to the same result (`Tiled`); None chooses
             by the device and its memory.
+        engine: what runs the net, see `on_engine`; tiles always run on eager PyTorch.
 
     Raises:
-        ConfigError: `device` names no device.
-        EnvironmentFault: this machine has no such device.
+        ConfigError: `device` names no device, or `engine` no engine that takes the net.
+        EnvironmentFault: this machine has no such device, or the engine is not installed.
     """
 
     def __init__(
-        self, net: nn.Module, device: str = "auto", style: str = "stylized", max_pixels_per_pass: int | None = None
+        self,
+        net: nn.Module,
+        device: str = "auto",
+        style: str = "stylized",
+        max_pixels_per_pass: int | None = None,
+        engine: str = "auto",
     ) -> None:
         self.device, self.style = find_device(device), style
         net = net.eval().requires_grad_(False).to(self.device)
@@ -139,24 +146,32 @@ class Stylizer:
         if self.device.type == "cuda":
             net = in_half_precision(net)
             self._dtype, self._layout = torch.float16, torch.channels_last
+        net = on_engine(net, engine, self.device)
         self.net = Tiled(net, max_pixels_per_pass or pixels_per_pass(self.device))
         self.moving: Moving | None = None
 
     @classmethod
-    def load(cls, name: str | Path, device: str = "auto", max_pixels_per_pass: int | None = None) -> Stylizer:
+    def load(
+        cls, name: str | Path, device: str = "auto", max_pixels_per_pass: int | None = None, engine: str = "auto"
+    ) -> Stylizer:
         """Returns the stylizer of a checkpoint: a file, or the name of one that ships, `Stylizer.load("picasso")`.
 
         Args:
             name: the checkpoint, or a mixture of some, which may move: see `fastnst.mixing`.
             device: see the class, as `max_pixels_per_pass`.
             max_pixels_per_pass: from how large a frame it is stylized in tiles.
+            engine: see the class.
 
         Raises:
             InputError: there is no such checkpoint, or it is damaged.
             ConfigError: the checkpoints cannot be mixed.
         """
         stops = stops_of(str(name))
-        stylizers = [cls.mixed(stop.shares, device, max_pixels_per_pass) for stop in stops]
+        if len(stops) > 1:
+            if engine not in ("auto", "torch"):
+                raise ConfigError(f"engine={engine} takes no style that moves; use engine=torch")
+            engine = "torch"  # the others have the weights compiled in
+        stylizers = [cls.mixed(stop.shares, device, max_pixels_per_pass, engine) for stop in stops]
         if len(stops) > 1:
             check_related({name: load_checkpoint(name) for stop in stops for name in stop.shares})
             states = [copy.deepcopy(each.net.state_dict()) for each in stylizers]
@@ -166,7 +181,11 @@ class Stylizer:
 
     @classmethod
     def mixed(
-        cls, shares: Mapping[str, float], device: str = "auto", max_pixels_per_pass: int | None = None
+        cls,
+        shares: Mapping[str, float],
+        device: str = "auto",
+        max_pixels_per_pass: int | None = None,
+        engine: str = "auto",
     ) -> Stylizer:
         """Returns the stylizer of a mixture of checkpoints, by their shares: `{"picasso": 0.6, "wave": 0.4}`.
 
@@ -175,7 +194,7 @@ class Stylizer:
             ConfigError: the nets do not descend from one net, or have different shapes.
         """
         checkpoint = mixed(shares)
-        return cls(checkpoint.net, device, checkpoint.style, max_pixels_per_pass)
+        return cls(checkpoint.net, device, checkpoint.style, max_pixels_per_pass, engine)
 
     def move(self, seconds: float) -> None:
         """Mixes the styles as they are at a time of the clip, if the style moves."""

@@ -20,6 +20,12 @@ def deterministic() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`engine=auto` is eager PyTorch in the tests, whatever is installed: nothing is compiled."""
+    monkeypatch.setattr("fastnst.engines.engine.FASTEST", ("torch",))
+
+
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     """Runs a command in this process; returns exit status, stdout and stderr."""

@@ -1,8 +1,7 @@
 """What runs a trained net: eager PyTorch, its compiler, ONNX Runtime or OpenVINO, behind one `forward`.
 
-Every engine is a module that is called as `StylizationNet` is, and gives what that gives to 1e-3 of the range. Where
-`choose` says how statistics are chosen, all of a frame runs on the engine: None, `Given` and `Followed`; with any other
-it runs on eager PyTorch.
+Every engine is a `StylizationNet` with the layers of the net that it runs, and gives what that gives to 1e-3 of the
+range. Frames whose `choose` is None, `Given` or `Followed` run on the engine, all others on eager PyTorch.
 """
 
 from __future__ import annotations
@@ -73,18 +72,27 @@ def missing(engine: str) -> list[str]:
     return [name for name in PACKAGES.get(engine, ()) if importlib.util.find_spec(name) is None]
 
 
-class OnTorch(nn.Module):
-    """A net on PyTorch, channels last; given statistics are folded into its convolutions.
+class Engine(StylizationNet):
+    """A net with the layers of another one, which a subclass runs in its own way."""
+
+    def __init__(self, net: StylizationNet) -> None:
+        nn.Module.__init__(self)
+        self.settings, self.has_canvas = net.settings, net.has_canvas
+        self.encoder, self.residuals, self.decoder = net.encoder, net.residuals, net.decoder
+
+
+class OnTorch(Engine):
+    """A net on PyTorch; given statistics are folded into its convolutions, which then run channels last.
 
     Args:
         net: the net.
-        compiled: whether `torch.compile` goes over it, once per frame size.
+        compiled: whether `torch.compile` goes over it, once for each frame size.
     """
 
     def __init__(self, net: StylizationNet, compiled: bool = False) -> None:
-        super().__init__()
-        self.net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self._folded = [folded(net)]  # in a list, so that its weights are not counted as this module's
+        super().__init__(net)
+        copy = folded(net).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._folded = [copy]  # in a list, so that its weights are not counted as this module's
         self._given: Sequence[Statistics] | None = None
         self._run: Callable[..., Tensor] = torch.compile(layers, dynamic=False) if compiled else layers
 
@@ -96,14 +104,13 @@ class OnTorch(nn.Module):
     ) -> Float[Tensor, "batch 3 height width"]:
         """As `StylizationNet.forward`."""
         if choose is not None and not isinstance(choose, Given):
-            return self.net(content, choose, canvas)
-        net = self.net
-        if choose is not None:
-            net = self._folded[0]
+            return super().forward(content, choose, canvas)
+        net, seen = self, self.seen(content, canvas)
+        if isinstance(choose, Given):
+            net, seen = self._folded[0], seen.contiguous(memory_format=torch.channels_last)
             if choose.statistics is not self._given:
-                fold(self.net, choose.statistics, net)
+                fold(self, choose.statistics, net)
                 self._given = choose.statistics
-        seen = self.net.seen(content, canvas).contiguous(memory_format=torch.channels_last)
         return self._run(net, seen)[..., : content.shape[-2], : content.shape[-1]]
 
 
@@ -128,10 +135,12 @@ def fold(net: StylizationNet, statistics: Sequence[Statistics], into: Stylizatio
     for layer, own, copy in zip(conv_norms(net), statistics, conv_norms(into), strict=True):
         norm, conv, target = layer[-1], layer[-2], copy[-2]
         assert isinstance(norm, nn.InstanceNorm2d)
-        assert isinstance(conv, nn.Conv2d) and isinstance(target, nn.Conv2d)
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(target, nn.Conv2d)
         scale = norm.weight * (own.variance[0] + norm.eps).rsqrt()
         target.weight.copy_(conv.weight * scale[:, None, None, None])
-        assert conv.bias is not None and target.bias is not None
+        assert conv.bias is not None
+        assert target.bias is not None
         target.bias.copy_((conv.bias - own.mean[0]) * scale + norm.bias)
 
 
@@ -140,7 +149,7 @@ def conv_norms(net: StylizationNet) -> list[ConvNorm]:
     return [layer for layer in net.modules() if isinstance(layer, ConvNorm)]
 
 
-class OnRuntime(nn.Module):
+class OnRuntime(Engine):
     """A net on another runtime, which gets its graphs as ONNX; each is compiled when it is first needed.
 
     Args:
@@ -149,8 +158,7 @@ class OnRuntime(nn.Module):
     """
 
     def __init__(self, net: StylizationNet, load: Callable[[bytes, Sequence[int] | None], Run]) -> None:
-        super().__init__()
-        self.net = net
+        super().__init__(net)
         self._load, self._graph = load, lru_cache(self.graph)
         self._compiled = lru_cache(2 * SIZES)(self.compiled)
         norms = [layer[-1] for layer in conv_norms(net)]
@@ -162,7 +170,7 @@ class OnRuntime(nn.Module):
         """Returns the graph of the net, see `Graph`."""
         from fastnst.engines.graph import model_of  # onnx is no dependency
 
-        return model_of(self.net, norm)
+        return model_of(self, norm)
 
     def compiled(self, norm: str, shape: Sequence[int] | None) -> Run:
         """Returns the net compiled for pictures of a shape, or of any."""
@@ -176,8 +184,8 @@ class OnRuntime(nn.Module):
     ) -> Float[Tensor, "batch 3 height width"]:
         """As `StylizationNet.forward`."""
         if choose is not None and not isinstance(choose, (Given, Followed)):
-            return self.net(content, choose, canvas)
-        seen = self.net.seen(content, canvas).contiguous()
+            return super().forward(content, choose, canvas)
+        seen = self.seen(content, canvas).contiguous()
         inputs: dict[str, Any] = {"seen": seen.numpy()}
         if choose is None:  # pictures: each may be of another size
             (stylized,) = self._compiled("own", None)(inputs)
@@ -197,7 +205,9 @@ class OnRuntime(nn.Module):
             choose.statistics = [Statistics(*each) for each in zip(*split, strict=True)]
         return torch.from_numpy(stylized)[..., : content.shape[-2], : content.shape[-1]]
 
-    def _joined(self, statistics: Sequence[Statistics]) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
+    def _joined(
+        self, statistics: Sequence[Statistics]
+    ) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
         """Returns mean and variance of all norm layers, one after the other."""
         mean, variance = (torch.cat(each, 1)[0] for each in zip(*statistics, strict=True))
         return mean, variance
