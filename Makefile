@@ -50,7 +50,7 @@ $(TOOLS)/uv:
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "torch>=2.10" "torchvision>=0.25"
-	$(BIN)/pip install --quiet --editable ".[vgg,demo,sample,report,docs,dev]"
+	$(BIN)/pip install --quiet --editable ".[vgg,demo,sample,openvino,onnxruntime,report,docs,dev]"
 	$(BIN)/python -c "import cv2" 2>/dev/null || { $(BIN)/pip uninstall --quiet --yes opencv-python \
 		&& $(BIN)/pip install --quiet opencv-python-headless; }
 	touch $@

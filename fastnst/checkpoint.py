@@ -138,7 +138,9 @@ def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
     settings = {"canvas": False, **settings}  # nets from before there was one
     if not all(type(settings.get(choice, False)) is bool for choice in ("antialias", "canvas")):
         raise ValueError("net settings that are no choice")
-    if len(channels) != 3 or not all(1 <= count <= 1024 for count in channels) or not 0 <= blocks <= 64:
+    least = (0, 1, 1)  # a lite net has no channels at full resolution
+    in_range = len(channels) == 3 and all(low <= count <= 1024 for low, count in zip(least, channels, strict=True))
+    if not in_range or not 0 <= blocks <= 64:
         raise ValueError("net settings out of range")
     return {**settings, "channels": channels}
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fastnst.canvas import fixed_canvas
 from fastnst.errors import ConfigError
 
-PRESETS = {"johnson": (32, 64, 128), "half": (16, 32, 64)}  # channels at full, half and quarter resolution
+PRESETS = {"johnson": (32, 64, 128), "half": (16, 32, 64), "lite": (0, 24, 64)}  # see `StylizationNet.channels`
 STRIDE = 4  # two stride-2 convolutions: the net works on multiples of this
 CANVAS_WEIGHT = 0.3  # deviation of the canvas' first weights, in units of that of the others
 SMALLEST = 8  # reflection padding inside the net needs at least this many pixels a side
@@ -40,13 +40,16 @@ class StylizationNet(nn.Module):
     Source: Johnson, Alahi, Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer", arXiv:1603.08155, and its
     supplement for the layers; instance norm from Ulyanov et al. 2016, arXiv:1607.08022; nearest-neighbour upsampling
     before a convolution instead of a transposed one from Odena et al. 2016 (checkerboards); blur before the stride from
-    Zhang 2019, arXiv:1904.11486.
+    Zhang 2019, arXiv:1904.11486. Of a lite net: separable convolutions from Howard et al. 2017 (MobileNets),
+    arXiv:1704.04861; shuffled pixels from Shi et al. 2016, arXiv:1609.05158.
     Differs: a noise field that holds still is a fourth input channel, see `fastnst.canvas`; every convolution pads by
     reflection, also inside the residual blocks; the last activation is a sigmoid, so that the output is in [0, 1]
     without clipping.
 
     Args:
-        channels: channels at full, half and quarter resolution; `PRESETS` names two choices.
+        channels: channels at full, half and quarter resolution; `PRESETS` names three choices. With 0 at full
+            resolution the net is lite: it begins and ends at half resolution, with what a strided convolution sees and
+            with pixels shuffled, and its residual blocks are depthwise separable.
         residual_blocks: residual blocks at quarter resolution.
         antialias: blur features before they are made smaller, so that a shift by a part of a pixel changes less.
         canvas: whether the noise field is an input.
@@ -71,24 +74,29 @@ class StylizationNet(nn.Module):
             "antialias": antialias,
             "canvas": canvas,
         }
+        seen = 4 if canvas else 3
+        if full:
+            begin = [ConvNorm(seen, full, 9), nn.ReLU(inplace=True), ConvNorm(full, half, 3, stride=2, blur=antialias)]
+            end = [
+                ConvNorm(quarter, half, 3),
+                nn.ReLU(inplace=True),
+                nn.Upsample(scale_factor=2, mode="nearest"),
+                ConvNorm(half, full, 3),
+                nn.ReLU(inplace=True),
+                reflected_conv(full, 3, 9),
+            ]
+        else:
+            begin = [ConvNorm(seen, half, 5, stride=2)]
+            end = [ConvNorm(half, half, 3), nn.ReLU(inplace=True), shuffled_conv(half, 3), nn.PixelShuffle(2)]
+        narrow = [] if full else [ConvNorm(quarter, half, 1)]  # before there are four times as many pixels
         self.encoder = nn.Sequential(
-            ConvNorm(4 if canvas else 3, full, kernel_size=9),
+            *begin,
             nn.ReLU(inplace=True),
-            ConvNorm(full, half, kernel_size=3, stride=2, blur=antialias),
-            nn.ReLU(inplace=True),
-            ConvNorm(half, quarter, kernel_size=3, stride=2, blur=antialias),
+            ConvNorm(half, quarter, 3, stride=2, blur=antialias),
             nn.ReLU(inplace=True),
         )
-        self.residuals = nn.Sequential(*(ResidualBlock(quarter) for _ in range(residual_blocks)))
-        self.decoder = nn.Sequential(
-            nn.Upsample(scale_factor=2, mode="nearest"),
-            ConvNorm(quarter, half, kernel_size=3),
-            nn.ReLU(inplace=True),
-            nn.Upsample(scale_factor=2, mode="nearest"),
-            ConvNorm(half, full, kernel_size=3),
-            nn.ReLU(inplace=True),
-            reflected_conv(full, 3, kernel_size=9),
-        )
+        self.residuals = nn.Sequential(*(ResidualBlock(quarter, separable=full == 0) for _ in range(residual_blocks)))
+        self.decoder = nn.Sequential(*narrow, nn.Upsample(scale_factor=2, mode="nearest"), *end)
 
     @classmethod
     def preset(cls, name: str, antialias: bool = False, canvas: bool = True) -> StylizationNet:
@@ -167,15 +175,25 @@ class ConvNorm(nn.Sequential):
     """Reflection padding, convolution, instance norm: (B, in, H, W) -> (B, out, H / stride, W / stride).
 
     With `blur` the features go through `Blur` first: no different from a blur between a convolution at full resolution
-    and its subsampling, as nothing but linear filters lies between the two, at a quarter of the work.
+    and its subsampling, as nothing but linear filters lies between the two, at a quarter of the work. A `separable`
+    convolution filters every channel by itself, and then mixes the channels pixel by pixel.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, blur: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        blur: bool = False,
+        separable: bool = False,
     ) -> None:
         super().__init__(
             *([Blur()] if blur else []),
-            reflected_conv(in_channels, out_channels, kernel_size, stride),
+            *([reflected_conv(in_channels, in_channels, kernel_size, stride, groups=in_channels)] if separable else []),
+            nn.Conv2d(in_channels, out_channels, 1)
+            if separable
+            else reflected_conv(in_channels, out_channels, kernel_size, stride),
             nn.InstanceNorm2d(out_channels, affine=True),
         )
 
@@ -209,12 +227,12 @@ class ResidualBlock(nn.Module):
     Source: Gross and Wilber 2016, "Training and investigating residual nets": no ReLU after the addition.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, separable: bool = False) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            ConvNorm(channels, channels, kernel_size=3),
+            ConvNorm(channels, channels, 3, separable=separable),
             nn.ReLU(inplace=True),
-            ConvNorm(channels, channels, kernel_size=3),
+            ConvNorm(channels, channels, 3, separable=separable),
         )
 
     def forward(
@@ -249,9 +267,28 @@ def normalised(
     return torch.addcmul(offset[..., None, None], features.float(), scale[..., None, None]).to(features.dtype)
 
 
-def reflected_conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """Returns a convolution that pads by reflection, so that no dark frame grows in from the border."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, padding_mode="reflect")
+def reflected_conv(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    """Returns a convolution that pads by reflection, so that no dark frame grows in from the border.
+
+    One by groups has no bias: what mixes its channels has.
+    """
+    padding = kernel_size // 2
+    return nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride, padding, 1, groups, bias=groups == 1, padding_mode="reflect"
+    )
+
+
+def shuffled_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """Returns a 3x3 convolution for `nn.PixelShuffle(2)`, which begins with the same weights for the four pixels.
+
+    Source: Aitken et al. 2017, "Checkerboard artifact free sub-pixel convolution", arXiv:1707.02937.
+    """
+    conv = reflected_conv(in_channels, 4 * out_channels, 3)
+    for values in conv.parameters():
+        values.data = values.data[::4].repeat_interleave(4, 0)
+    return conv
 
 
 def padded(

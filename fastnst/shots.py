@@ -7,7 +7,7 @@ do change, as in a fade, they are followed fast: the wrong statistics do not onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from fastnst.canvas import TEXTURE, CarriedCanvas, fixed_canvas
 from fastnst.flow import at_full_size, backward_flow, half_luma
-from fastnst.net import Choose, Statistics, StylizationNet
+from fastnst.net import Statistics, StylizationNet
 from fastnst.smooth import MotionAverage
 from fastnst.tiles import Tiled
 
+EVERY = 8  # frames after which the statistics are measured again; benchmarks/RESULTS.md: as still as every frame
+LIGHT = 0.03  # change of a colour's mean or deviation, as a share of that, upon which they are measured at once
 RATE = 0.02  # weight of a frame in the running average, while the frame is like the shot
 HASTE = 5.0  # what the squared distance between the two adds to that weight
 SMALL = (36, 64)  # height and width at which frames are compared, pixels
@@ -30,10 +32,39 @@ EPSILON = 1e-5  # what instance norm adds to a variance
 BINS = 4  # of the colour histogram, per channel
 
 
-def given(statistics: Iterable[Statistics]) -> Choose:
-    """Returns a `choose` for one pass of a net that normalises with these statistics, layer by layer."""
-    rest = iter(statistics)
-    return lambda own: next(rest)
+class Given:
+    """A `choose` for one pass of a net: statistics that are known before, layer by layer. Nothing is measured."""
+
+    def __init__(self, statistics: Sequence[Statistics]) -> None:
+        self.statistics = statistics
+        self._rest = iter(statistics)
+
+    def __call__(self, own: Statistics) -> Statistics:
+        """Returns the statistics of the next layer."""
+        return next(self._rest)
+
+
+class Followed:
+    """A `choose` for one pass of a net: statistics that first move towards those of the frame, see `followed`.
+
+    Args:
+        kept: the statistics before the frame, layer by layer; None: there are none, the frame's own are taken.
+        rate: weight of a frame that is like the shot.
+
+    Attributes:
+        statistics: those after the frame.
+    """
+
+    def __init__(self, kept: Sequence[Statistics] | None, rate: float) -> None:
+        self.kept, self.rate = kept, rate
+        self.statistics: list[Statistics] = []
+        self._rest = iter(kept or ())
+
+    def __call__(self, own: Statistics) -> Statistics:
+        """Returns the statistics of the next layer."""
+        kept = next(self._rest, None)
+        self.statistics.append(own if kept is None else followed(kept, own, self.rate))
+        return self.statistics[-1]
 
 
 class Shot(nn.Module):
@@ -47,7 +78,8 @@ class Shot(nn.Module):
     average. At each norm layer the shot's statistics first move towards those that the frame has there, all earlier
     layers having used the shot's, and are then used: so they always fit what the layers before make of this frame.
     Where nothing changes they stay; where something moves they follow by `RATE`; where light changes, by up to all the
-    way.
+    way. They are measured in every eighth frame, and where the light changes: a frame that is not measured is faster,
+    and the painting is as still.
 
     Args:
         net: the trained net, in evaluation mode. Any but a `StylizationNet`, tiled or not, is called as it is.
@@ -78,7 +110,8 @@ class Shot(nn.Module):
 
     def reset(self) -> None:
         """Forgets the shot."""
-        self.statistics: list[Statistics] | None = None
+        self.statistics: Sequence[Statistics] | None = None
+        self.age, self.measured = 0, None  # frames since they were measured, and that frame, small
         self.before: Tensor | None = None  # the last frame, small
         self.half: np.ndarray | None = None  # its luma at half the size
         for part in (self.canvas, self.average):
@@ -90,6 +123,8 @@ class Shot(nn.Module):
         if self.before is None:
             return {}
         kept = {"before": self.before} | ({} if self.half is None else {"half": torch.from_numpy(self.half)})
+        if self.measured is not None:
+            kept |= {"measured": self.measured, "age": torch.tensor(self.age)}
         for number, own in enumerate(self.statistics or ()):
             kept |= {f"norm.{name}.{number}": each for name, each in own._asdict().items()}
         for name, part in (("canvas", self.canvas), ("average", self.average)):
@@ -104,6 +139,7 @@ class Shot(nn.Module):
             return
         self.before, half = memory["before"], memory.get("half")
         self.half = None if half is None else half.cpu().numpy()
+        self.measured, self.age = memory.get("measured"), int(memory.get("age", 0))
         layers = range(sum(name.startswith("norm.mean.") for name in memory))
         if layers:
             self.statistics = [Statistics(memory[f"norm.mean.{n}"], memory[f"norm.variance.{n}"]) for n in layers]
@@ -145,16 +181,22 @@ class Shot(nn.Module):
         """Returns the frame stylized with the statistics of its shot, which follow it."""
         if not self.keeps_statistics:
             return self.net(frame) if canvas is None else self.net(frame, canvas=canvas)
-        shot, now = iter(self.statistics or ()), []
-
-        def choose(own: Statistics) -> Statistics:
-            kept = next(shot, None)
-            now.append(own if kept is None else followed(kept, own, RATE))
-            return now[-1]
-
+        self.age += 1
+        assert self.before is not None
+        recent = self.measured is not None and self.age < EVERY and not light_changed(self.before, self.measured)
+        if recent and self.statistics is not None:
+            return self.net(frame, Given(self.statistics), canvas)
+        choose = Followed(self.statistics, 1 - (1 - RATE) ** self.age)
         stylized = self.net(frame, choose, canvas)
-        self.statistics = now
+        self.statistics, self.measured, self.age = choose.statistics, self.before, 0
         return stylized
+
+
+def light_changed(frame: Float[Tensor, "1 3 height width"], other: Float[Tensor, "1 3 height width"]) -> bool:
+    """Returns whether the mean or the deviation of a colour has changed, by `LIGHT` of its deviation in `other`."""
+    both = torch.cat([frame, other]).flatten(2)  # (2, 3, H * W)
+    mean, deviation = both.mean(2), both.std(2).clamp(min=1e-3)
+    return bool((torch.stack([mean[0] - mean[1], deviation[0] - deviation[1]]).abs() > LIGHT * deviation[1]).any())
 
 
 def followed(kept: Statistics, own: Statistics, rate: float) -> Statistics:
@@ -204,38 +246,3 @@ def colour_histogram(picture: Float[Tensor, "1 3 height width"]) -> Float[Tensor
     cells = ((picture + 2) * (BINS / 4)).long().clamp(0, BINS - 1)[0]  # (3, H, W); -2 to 2 deviations
     index = (cells[0] * BINS + cells[1]) * BINS + cells[2]
     return torch.bincount(index.flatten(), minlength=BINS**3).float() / index.numel()
-
-
-class Given:
-    """A `choose` for one pass of a net: statistics that are known before, layer by layer. Nothing is measured."""
-
-    def __init__(self, statistics: Sequence[Statistics]) -> None:
-        self.statistics = statistics
-        self._rest = iter(statistics)
-
-    def __call__(self, own: Statistics) -> Statistics:
-        """Returns the statistics of the next layer."""
-        return next(self._rest)
-
-
-class Followed:
-    """A `choose` for one pass of a net: statistics that first move towards those of the frame, see `followed`.
-
-    Args:
-        kept: the statistics before the frame, layer by layer; None: there are none, the frame's own are taken.
-        rate: weight of a frame that is like the shot.
-
-    Attributes:
-        statistics: those after the frame.
-    """
-
-    def __init__(self, kept: Sequence[Statistics] | None, rate: float) -> None:
-        self.kept, self.rate = kept, rate
-        self.statistics: list[Statistics] = []
-        self._rest = iter(kept or ())
-
-    def __call__(self, own: Statistics) -> Statistics:
-        """Returns the statistics of the next layer."""
-        kept = next(self._rest, None)
-        self.statistics.append(own if kept is None else followed(kept, own, self.rate))
-        return self.statistics[-1]

@@ -109,10 +109,11 @@ def stylize_tiled(
     features = swept(encoder, net.seen(content, canvas), STRIDE * rows)
     added = None  # one buffer for all blocks
     for block in net.residuals:
-        first_conv, first_norm, relu, second_conv, second_norm = leaves(block)
-        added = swept([first_conv], features, rows, out=added)
-        swept([first_norm, relu, second_conv], added, rows, out=added)
-        swept([second_norm], added, rows, out=added)
+        parts = leaves(block)
+        first = next(place for place, layer in enumerate(parts) if isinstance(layer, TiledNorm))
+        added = swept(parts[:first], features, rows, out=added)
+        swept(parts[first:-1], added, rows, out=added)
+        swept(parts[-1:], added, rows, out=added)
         features += added
     del added
     return swept([*leaves(net.decoder), nn.Sigmoid()], features, rows)[..., :height, :width]
@@ -199,7 +200,7 @@ def reach(layers: Sequence[Layer]) -> int:
             size *= layer.stride[0]
         elif isinstance(layer, Blur):
             rows += size
-        elif isinstance(layer, nn.Upsample):
+        elif isinstance(layer, (nn.Upsample, nn.PixelShuffle)):
             size /= 2
     step = max(1, int(size))
     return math.ceil(rows / step) * step

@@ -11,14 +11,34 @@ def test_preset_has_the_papers_parameter_count(preset, count):
     assert sum(parameter.numel() for parameter in net.parameters()) == count
 
 
+def test_lite_net_is_small_in_parameters_and_in_work():
+    net = StylizationNet.preset("lite", antialias=True)
+    work = []
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda conv, _, made: work.append(made.numel() * conv.weight[0].numel()))
+    with torch.no_grad():
+        assert net(torch.rand(1, 3, 32, 48)).shape == (1, 3, 32, 48)
+    assert sum(parameter.numel() for parameter in net.parameters()) <= 100_000
+    assert sum(work) / (32 * 48) <= 7_000  # multiply-adds per pixel: 25 frames of 640x360 a second on two cores
+
+
+def test_untrained_lite_net_has_no_checkerboard():
+    """The four pixels that a cell is shuffled to begin alike."""
+    torch.manual_seed(0)
+    stylized = StylizationNet.preset("lite")(torch.rand(1, 3, 32, 32)).detach()
+    torch.testing.assert_close(stylized[..., ::2, ::2], stylized[..., 1::2, 1::2], rtol=0, atol=1e-5)
+
+
 def test_unknown_preset_fails():
-    with pytest.raises(ConfigError, match=r"'huge'.*johnson, half"):
+    with pytest.raises(ConfigError, match=r"'huge'.*johnson, half, lite"):
         StylizationNet.preset("huge")
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 200), (17, 9), (64, 64), (65, 130)])
-def test_output_has_the_inputs_size_and_stays_in_range(height, width):
-    net = StylizationNet((4, 8, 16), residual_blocks=1)
+@pytest.mark.parametrize("full", [0, 4])
+def test_output_has_the_inputs_size_and_stays_in_range(height, width, full):
+    net = StylizationNet((full, 8, 16), residual_blocks=1)
     stylized = net(torch.rand(2, 3, height, width))
     assert stylized.shape == (2, 3, height, width)
     assert stylized.min() >= 0

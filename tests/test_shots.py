@@ -8,7 +8,7 @@ from torch import nn
 from fastnst.canvas import fixed_canvas
 from fastnst.checkpoint import load_checkpoint
 from fastnst.net import Statistics, StylizationNet
-from fastnst.shots import HASTE, RATE, Shot, followed, given, is_cut
+from fastnst.shots import HASTE, RATE, Given, Shot, followed, is_cut
 from fastnst.stylizer import in_half_precision
 
 
@@ -41,13 +41,13 @@ def test_frames_own_statistics_given_back_change_nothing(net):
     frame = torch.rand(1, 3, 40, 56)
     own = own_statistics(net, frame)
     assert len(own) == sum(isinstance(layer, nn.InstanceNorm2d) for layer in net.modules()) == 7
-    torch.testing.assert_close(net(frame, given(own)), net(frame), rtol=0, atol=1e-5)
+    torch.testing.assert_close(net(frame, Given(own)), net(frame), rtol=0, atol=1e-5)
 
 
 def test_statistics_that_are_chosen_are_used(net):
     frame, other = scene(0), scene(1)
     statistics = own_statistics(net, other)
-    stylized = net(frame, given(statistics))
+    stylized = net(frame, Given(statistics))
     norms = [layer for layer in net.modules() if isinstance(layer, nn.InstanceNorm2d)]
     for norm, each in zip(norms, statistics, strict=True):  # PyTorch's own way
         norm.track_running_stats, norm.running_mean, norm.running_var = True, each.mean[0], each.variance[0]

@@ -11,9 +11,9 @@ CPU = torch.device("cpu")
 ORDER = FASTEST  # the tests have another one
 
 
-def tiny_net(canvas: bool = True, antialias: bool = True) -> StylizationNet:
+def tiny_net(canvas: bool = True, antialias: bool = True, full: int = 3) -> StylizationNet:
     torch.manual_seed(0)
-    net = StylizationNet((3, 4, 5), 1, antialias=antialias, canvas=canvas).eval().requires_grad_(False)
+    net = StylizationNet((full, 4, 5), 1, antialias=antialias, canvas=canvas).eval().requires_grad_(False)
     for norm in net.modules():
         if isinstance(norm, nn.InstanceNorm2d):
             norm.weight.uniform_(0.5, 1.5)
@@ -29,10 +29,11 @@ def needs(request):
 
 
 @pytest.mark.parametrize("needs", ["torch", "onnxruntime", "openvino"], indirect=True)
+@pytest.mark.parametrize("full", [3, 0])
 @torch.inference_mode()
-def test_every_engine_gives_what_eager_torch_gives(needs):
-    net = tiny_net()
-    engine = on_engine(tiny_net(), needs, CPU)
+def test_every_engine_gives_what_eager_torch_gives(needs, full):
+    net = tiny_net(full=full)
+    engine = on_engine(tiny_net(full=full), needs, CPU)
     frames = torch.rand(3, 3, 18, 27)
     torch.testing.assert_close(engine(frames), net(frames), rtol=0, atol=1e-3)
     field = torch.rand(1, 1, 18, 27)
