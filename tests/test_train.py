@@ -16,6 +16,16 @@ from typing import Any, cast
 import pytest
 import pytorch_lightning as pl
 import torch
+from fastnst.training.callbacks import (
+    SIGMA,
+    AtomicCheckpointIO,
+    Front,
+    Saving,
+    check_resumable,
+    load_training_checkpoint,
+    pan_error,
+    panned,
+)
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -27,16 +37,6 @@ from fastnst.images import load_image, to_tensor
 from fastnst.losses import gram_matrix
 from fastnst.net import StylizationNet
 from fastnst.shots import Given
-from fastnst.training.callbacks import (
-    SIGMA,
-    AtomicCheckpointIO,
-    Front,
-    Saving,
-    check_resumable,
-    load_training_checkpoint,
-    pan_error,
-    panned,
-)
 from fastnst.training.module import StyleTransfer
 from fastnst.training.pairs import NextFrame, NoisePair
 from fastnst.training.photos import ContentPhotos, find_photos

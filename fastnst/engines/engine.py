@@ -163,7 +163,8 @@ class OnRuntime(Engine):
         self._compiled = lru_cache(2 * SIZES)(self.compiled)
         norms = [layer[-1] for layer in conv_norms(net)]
         self._channels = [norm.num_features for norm in norms]
-        self._weight, self._bias = (torch.cat([getattr(norm, name) for norm in norms]) for name in ("weight", "bias"))
+        self._weight: Tensor = torch.cat([norm.weight for norm in norms])
+        self._bias: Tensor = torch.cat([norm.bias for norm in norms])
         self._epsilon = norms[0].eps
 
     def graph(self, norm: str) -> bytes:
@@ -195,11 +196,12 @@ class OnRuntime(Engine):
             inputs |= {"scale": as_channels(scale), "offset": as_channels(self._bias - mean * scale)}
             (stylized,) = self._compiled("given", tuple(seen.shape))(inputs)
         else:
-            first = choose.kept is None
-            mean, variance = (torch.zeros(1), torch.ones(1)) if first else self._joined(choose.kept)
+            mean, variance = torch.zeros(1), torch.ones(1)
+            if choose.kept is not None:
+                mean, variance = self._joined(choose.kept)
             inputs |= {"mean": as_channels(mean.expand(len(self._weight)))}
             inputs |= {"variance": as_channels(variance.expand(len(self._weight)))}
-            inputs |= {"rate": np.array(1.0 if first else choose.rate, np.float32)}
+            inputs |= {"rate": np.array(1.0 if choose.kept is None else choose.rate, np.float32)}
             stylized, *moved = self._compiled("followed", tuple(seen.shape))(inputs)
             split = [torch.from_numpy(each).flatten(1).split(self._channels, 1) for each in moved]
             choose.statistics = [Statistics(*each) for each in zip(*split, strict=True)]
@@ -226,7 +228,7 @@ def on_onnxruntime(model: bytes, shape: Sequence[int] | None) -> Run:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda inputs: session.run(None, inputs)
+    return lambda inputs: session.run(None, inputs)  # pyright: ignore[reportReturnType] (no sparse ones)
 
 
 def on_openvino(model: bytes, shape: Sequence[int] | None) -> Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fastnst.net import Blur, ConvNorm, ResidualBlock, StylizationNet
 from fastnst.shots import EPSILON, HASTE
 
+Values = Mapping[str, tuple[int, list[Any]]]  # by name, each its type and shape
 OPSET, IR = 17, 8  # of 2022: all runtimes of the last years read them
 
 
@@ -128,10 +129,12 @@ class Graph:
         offset = self.add("Sub", self.constant(norm.bias.view(1, -1, 1, 1)), self.add("Mul", mean, scale))
         return scale, offset
 
-    def model(self, inputs: dict[str, tuple[int, list]], outputs: dict[str, tuple[int, list]]) -> onnx.ModelProto:
-        """Returns the whole as a model; inputs and outputs by name, each its type and shape."""
-        ends = [[helper.make_tensor_value_info(name, *each) for name, each in end.items()] for end in (inputs, outputs)]
-        graph = helper.make_graph(self.nodes, "fastnst", *ends, self.constants)
+    def model(self, inputs: Values, outputs: Values) -> onnx.ModelProto:
+        """Returns the whole as a model with these inputs and outputs."""
+        values = [
+            [helper.make_tensor_value_info(name, *each) for name, each in end.items()] for end in (inputs, outputs)
+        ]
+        graph = helper.make_graph(self.nodes, "fastnst", values[0], values[1], self.constants)
         opset = helper.make_opsetid("", OPSET)
         return helper.make_model(graph, opset_imports=[opset], ir_version=IR, producer_name="fastnst")
 
@@ -145,8 +148,8 @@ def model_of(net: StylizationNet, norm: str) -> bytes:
     graph = Graph(norm)
     graph.net(net, "seen", "stylized")
     channels = 4 if net.has_canvas else 3
-    inputs = {"seen": (TensorProto.FLOAT, ["batch", channels, "height", "width"])}
-    outputs = {"stylized": (TensorProto.FLOAT, ["batch", 3, "height", "width"])}
+    inputs: dict[str, tuple[int, list[Any]]] = {"seen": (TensorProto.FLOAT, ["batch", channels, "height", "width"])}
+    outputs: dict[str, tuple[int, list[Any]]] = {"stylized": (TensorProto.FLOAT, ["batch", 3, "height", "width"])}
     every = (TensorProto.FLOAT, [1, sum(graph.channels), 1, 1])
     names = {"own": (), "given": ("scale", "offset"), "followed": ("mean", "variance")}[norm]
     for name in names:
