@@ -56,7 +56,7 @@ def not_allowed(module: str, imported: str) -> bool:
 
 
 def test_rooms_import_only_what_they_may():
-    """The root imports `video` alone, the stylizer `engines`; `video` errors, files; other folders the root, `video`."""
+    """The root imports `video`, the stylizer `engines`; `video` errors and files; other folders the root, `video`."""
     wrong = [
         f"{name} imports {other}"
         for name, others in IMPORTS.items()

@@ -94,6 +94,7 @@ class OnTorch(Engine):
         copy = folded(net).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._folded = [copy]  # in a list, so that its weights are not counted as this module's
         self._given: Sequence[Statistics] | None = None
+        self.register_load_state_dict_post_hook(lambda *_: setattr(self, "_given", None))  # other weights: fold again
         self._run: Callable[..., Tensor] = torch.compile(layers, dynamic=False) if compiled else layers
 
     def forward(
@@ -161,10 +162,9 @@ class OnRuntime(Engine):
         super().__init__(net)
         self._load, self._graph = load, lru_cache(self.graph)
         self._compiled = lru_cache(2 * SIZES)(self.compiled)
-        norms = [layer[-1] for layer in conv_norms(net)]
+        norms = [norm for norm in net.modules() if isinstance(norm, nn.InstanceNorm2d)]
         self._channels = [norm.num_features for norm in norms]
-        self._weight: Tensor = torch.cat([norm.weight for norm in norms])
-        self._bias: Tensor = torch.cat([norm.bias for norm in norms])
+        self._weight, self._bias = torch.cat([norm.weight for norm in norms]), torch.cat([norm.bias for norm in norms])
         self._epsilon = norms[0].eps
 
     def graph(self, norm: str) -> bytes:

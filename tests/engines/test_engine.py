@@ -57,6 +57,19 @@ def test_a_net_without_canvas_and_blur_runs_too(needs):
     torch.testing.assert_close(engine(frame), net(frame), rtol=0, atol=1e-3)
 
 
+@torch.inference_mode()
+def test_weights_that_are_loaded_later_are_folded_too():
+    net, other, frame = tiny_net(), StylizationNet((3, 4, 5), 1, antialias=True).eval(), torch.rand(1, 3, 16, 24)
+    choose = Followed(None, 0.1)
+    expected = other(frame, choose)
+    engine = on_engine(net, "torch", CPU)
+    before = engine(frame, Given(choose.statistics))
+    engine.load_state_dict(other.state_dict())
+    stylized = engine(frame, Given(choose.statistics))
+    torch.testing.assert_close(stylized, expected, rtol=0, atol=1e-4)
+    assert (stylized - before).abs().max() > 0.01
+
+
 def test_auto_is_the_fastest_that_is_installed(monkeypatch):
     monkeypatch.setattr("fastnst.engines.engine.FASTEST", ORDER)
     net = tiny_net()
