@@ -54,7 +54,7 @@ def test_lossless_codec_keeps_every_pixel(tmp_path: Path):
     np.testing.assert_array_equal(read(tmp_path / "out.mkv"), read(source))
 
 
-def test_little_free_space_is_said_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch):
+def test_little_free_space_gets_a_warning_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch):
     source = silent(tmp_path / "in.mp4")
     copy(source, tmp_path / "out.mp4")
     assert not caplog.text

@@ -19,7 +19,7 @@ from fastnst.video.reader import VideoReader
 from fastnst.video.writer import VideoWriter
 
 
-def test_a_part_of_another_encoder_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_part_of_another_encoder_is_not_resumed_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     source, target = silent(tmp_path / "in.mp4"), tmp_path / "out.mp4"
 
     def stop() -> None:
@@ -36,7 +36,7 @@ def test_a_part_of_another_encoder_is_not_gone_on_from(tmp_path: Path, monkeypat
     assert part_path(target).exists()
 
 
-def test_part_of_an_earlier_run_is_said_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_part_of_an_earlier_run_is_replaced_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     write(tmp_path / "out.part.mp4", b"half")
     copy(silent(tmp_path / "in.mp4"), tmp_path / "out.mp4")
     assert "left by a run that did not finish" in caplog.text
@@ -110,7 +110,7 @@ def test_what_is_written_down_as_safe_was_synced_before(tmp_path: Path, monkeypa
         assert synced[f"out.part.{ending}"] == (tmp_path / f"out.{ending}").read_bytes()  # before it was renamed
 
 
-def test_a_part_without_a_whole_group_of_pictures_is_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_part_without_a_whole_group_of_pictures_starts_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     source, part = silent(tmp_path / "in.mp4"), part_path(tmp_path / "out.mp4")
     write(part, b"half")
     save_state(part, {"codec": "libx264"}, State(frames=50))
@@ -119,7 +119,7 @@ def test_a_part_without_a_whole_group_of_pictures_is_begun_anew(tmp_path: Path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 
-def test_a_resumed_render_that_fails_puts_back_what_it_went_on_from(tmp_path: Path):
+def test_a_resumed_render_that_fails_puts_back_the_part(tmp_path: Path):
     source, target = silent(tmp_path / "in.mp4", seconds=4), tmp_path / "out.mp4"
 
     def run(stop: type[BaseException], at: int) -> None:

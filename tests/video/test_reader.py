@@ -232,7 +232,7 @@ def test_max_side_makes_frames_smaller_in_proportion(tmp_path: Path):
     assert read(silent(tmp_path / "in.mp4"), max_side=64).shape == (25, 48, 64, 3)
 
 
-def test_size_change_on_the_way_is_resized_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_size_change_on_the_way_is_resized_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     first, second = silent(tmp_path / "1.ts"), silent(tmp_path / "2.ts", "-output_ts_offset", 2, size="96x128")
     (tmp_path / "in.ts").write_bytes(first.read_bytes() + second.read_bytes())
     copy(tmp_path / "in.ts", tmp_path / "out.mp4")
@@ -243,7 +243,7 @@ def test_size_change_on_the_way_is_resized_and_said(tmp_path: Path, caplog: pyte
     assert not (tmp_path / "strict.mp4").exists()
 
 
-def test_interlaced_video_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_interlaced_video_gets_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     read(silent(tmp_path / "in.mp4", "-vf", "interlace", "-flags", "+ilme+ildct"))
     assert "interlaced" in caplog.text
 

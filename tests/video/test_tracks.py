@@ -46,7 +46,7 @@ def test_sound_of_a_transport_stream_loses_its_wrapping_only(tmp_path: Path):
     assert [part for _, part in found.packets] == [part[7:] for _, part in wanted.packets]  # 7 bytes of ADTS header
 
 
-def test_sound_that_the_format_refuses_is_encoded_anew_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_sound_that_the_format_refuses_is_encoded_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     source = clip(tmp_path / "in.mp4", seconds=2)
     copy(source, tmp_path / "out.webm")
     assert [track.codec for track in tracks(tmp_path / "out.webm", "audio")] == ["opus"]
@@ -78,7 +78,7 @@ def sound_of(path: Path) -> np.ndarray:
         ("in.mkv", ["-c:a", "libopus"]),
     ],
 )
-def test_audio_aac_encodes_anew_and_keeps_time_pitch_and_rate(tmp_path: Path, caplog, name: str, options: list):
+def test_audio_aac_encodes_and_keeps_time_pitch_and_rate(tmp_path: Path, caplog, name: str, options: list):
     source = ffmpeg(*pictures(2), "-itsoffset", 0.5, *tone(), "-c:v", "libx264", *options, tmp_path / name)
     copy(source, tmp_path / "out.mp4", audio="aac")
     assert [track.codec for track in tracks(tmp_path / "out.mp4", "audio")] == ["aac"]
@@ -123,7 +123,7 @@ def test_audio_none_leaves_out_sound_only_and_says_nothing(tmp_path: Path, caplo
 
 
 @pytest.mark.parametrize(("codec", "layout"), [("ac3", "5.1"), ("pcm_s16le", "5.1"), ("flac", "4.0")])
-def test_surround_sound_is_encoded_anew_in_a_layout_that_the_encoder_takes(tmp_path: Path, codec: str, layout: str):
+def test_surround_sound_is_encoded_in_a_layout_that_the_encoder_takes(tmp_path: Path, codec: str, layout: str):
     pan = f"pan={layout}|" + "|".join(f"c{i}=c0" for i in range(av.AudioLayout(layout).nb_channels))
     source = clip(tmp_path / "in.mkv", "-af", pan, "-c:a", codec)
     with av.open(str(source)) as container:
