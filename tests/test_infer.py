@@ -474,7 +474,7 @@ def test_killed_twice_and_resumed_equals_an_uninterrupted_run(tmp_path: Path, ch
         assert not (tmp_path / "out.mkv").exists()
     done = run(tmp_path, *settings, "out=out.mkv")
     assert done.returncode == 0, done.stderr
-    going_on = re.search(r"note: going on after (\d+) frames that 'out.part.mkv' holds\n", done.stderr)
+    going_on = re.search(r"note: resuming after (\d+) frames that 'out.part.mkv' holds\n", done.stderr)
     assert going_on
     assert 50 <= int(going_on[1]) <= 150
     assert names(tmp_path) == ["in.mp4", "out.mkv", "whole.mkv"]
@@ -510,7 +510,7 @@ def test_part_of_other_settings_or_of_another_input_is_not_gone_on_from(
     ):
         status, out, err = command(*changed, *settings)
         assert (status, out, len(err.splitlines())) == (4, "", 1), err
-        assert f"cannot go on from 'out.part.mp4': it was made with another {what}; resume=false begins again" in err
+        assert f"cannot resume from 'out.part.mp4': it was made with another {what}; resume=false starts over" in err
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     for content in (before["out.part.state"][:-9], b"x" * 99, b""):
         (tmp_path / "out.part.state").write_bytes(content)

@@ -1,9 +1,9 @@
-"""What a render that did not finish left on disk, and how the next one goes on from there.
+"""What a render that did not finish left on disk, and how the next one resumes from it.
 
-Beside the growing `out.part.mp4` lies `out.part.state`, which says what the part is made of, how many of its frames
-would outlast a loss of power, and what the net remembered of the shot by then. The next run copies these frames, packet
-by packet, and encodes what comes after. While it does, the part lies under the name `out.part.kept.mp4`, so that a run
-that is killed while it goes on from another costs nothing either.
+Beside the growing `out.part.mp4` lies `out.part.state`. It says what the part is made of, how many of its frames would
+outlast a loss of power, and what the net remembered of the shot by then. The next run copies these frames, packet by
+packet, and encodes those after them. Meanwhile the old part has the name `out.part.kept.mp4`: nothing is lost if that
+run is killed too. `out.part.claim` says which process is at work.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class State:
 
     Attributes:
         frames: how many first frames of the part are safe; a keyframe comes after them.
-        seen: how many first frames had been painted when `memory` was taken; no more than `frames`.
+        seen: how many first frames had been stylized when `memory` was taken; no more than `frames`.
         memory: what the net remembered of them, by name.
     """
 
@@ -104,7 +104,7 @@ def save_state(part: Path, made_of: dict[str, Any], state: State) -> None:
 
 def load_state(part: Path, made_of: dict[str, Any]) -> State:
     """Returns how far a part has come; raises OutputError unless it was made of the same."""
-    anew = "resume=false begins again"
+    remedy = "resume=false starts over"
     try:
         with safe_open(state_path(part), framework="np") as file:
             about = json.loads(file.metadata()["fastnst"])
@@ -112,18 +112,18 @@ def load_state(part: Path, made_of: dict[str, Any]) -> State:
             different = [name for name in made_of | before if before.get(name) != made_of.get(name)]
             state = State(frames, seen, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, LookupError) as error:
-        raise OutputError(f"cannot go on from '{part}': nothing says what it is made of; {anew}") from error
+        raise OutputError(f"cannot resume from '{part}': nothing says what it is made of; {remedy}") from error
     if different:
         names = ", ".join(different)
-        raise OutputError(f"cannot go on from '{part}': it was made with another {names}; {anew}")
+        raise OutputError(f"cannot resume from '{part}': it was made with another {names}; {remedy}")
     return state
 
 
-def begin_anew(part: Path, made_of: dict[str, Any] | None) -> State:
+def start_over(part: Path, made_of: dict[str, Any] | None) -> State:
     """Removes what an earlier run left, with a warning, and writes down what the part that now begins is made of."""
     found = [path for path in (part, kept_path(part)) if path.exists()]
     if found:
-        log.warning("replacing '%s', left by a run that did not finish; resume=true goes on from one", found[0])
+        log.warning("replacing '%s', left by a run that did not finish; resume=true would resume from it", found[0])
     forget(part, made_of)
     return State()
 
@@ -138,15 +138,15 @@ def forget(part: Path, made_of: dict[str, Any] | None = None) -> None:
 
 
 def forget_kept(part: Path) -> None:
-    """Removes what was gone on from."""
+    """Removes the part that was resumed from."""
     kept = kept_path(part)
     if state_path(kept).exists():
         kept.unlink(missing_ok=True)
         state_path(kept).unlink()
 
 
-def go_on(part: Path, made_of: dict[str, Any] | None) -> State:
-    """Puts what an earlier run left where it can be read while a new part grows; returns what it gives.
+def resume_from(part: Path, made_of: dict[str, Any] | None) -> State:
+    """Moves what an earlier run left, so that it can be read while a new part grows; returns what it gives.
 
     Raises:
         OutputError: it was made of something else, or nothing says of what.
@@ -156,21 +156,21 @@ def go_on(part: Path, made_of: dict[str, Any] | None) -> State:
     best = max(found, key=lambda path: found[path].frames, default=None)
     if best is None or not found[best].frames:
         if best is not None:
-            log.warning("'%s' does not yet hold a whole group of pictures: begun again", best)
+            log.warning("'%s' does not yet hold a whole group of pictures: starting over", best)
         forget(part, made_of)
         return State()
     if best is part:
         shutil.copyfile(state_path(part), state_path(kept))
         part.replace(kept)
     save_state(part, made_of, State())
-    log.warning("going on after %d frames that '%s' holds", found[best].frames, part)
+    log.warning("resuming after %d frames that '%s' holds", found[best].frames, part)
     return found[best]
 
 
 def usable(part: Path, state: State) -> State:
     """Returns what a part gives the next run: what is in it up to a keyframe, if that is less than its state says.
 
-    Without a memory of no more frames than that, all of them are painted again.
+    If the memory is of more frames than that, all of them are stylized again.
     """
     frames = whole_frames(part, state.frames)
     return State(frames, state.seen, state.memory) if state.seen <= frames else State(frames)

@@ -79,13 +79,13 @@ class CarriedTracks:
             if stream.type == "audio" and audio == "none":
                 continue
             codec = stream.codec_context.name if stream.codec_context else "unknown"
-            anew = stream.type == "audio" and audio == "aac"
-            if stream.type in ("audio", "subtitle") and not anew and accepts(output.format.name, stream):
+            encode = stream.type == "audio" and audio == "aac"
+            if stream.type in ("audio", "subtitle") and not encode and accepts(output.format.name, stream):
                 target = output.add_stream_from_template(cast(AudioStream, stream))
                 if codec == "aac" and not stream.codec_context.extradata:  # from MPEG-TS: a header before each packet
                     self._unwrap[stream.index] = BitStreamFilterContext("aac_adtstoasc", stream)
             elif stream.type == "audio" and stream.codec_context and (target := sound_encoder(output, stream, encoder)):
-                if not anew:
+                if not encode:
                     log.warning("%s cannot hold %s sound: encoded again with %s", output.format.name, codec, encoder)
                 self._encoded.add(stream.index)
             elif stream.type == "data" and (source.chapters() or "timecode" in stream.metadata):

@@ -33,15 +33,15 @@ from fastnst.video.encoders import (
 from fastnst.video.opening import end_of, main_video_stream, open_input
 from fastnst.video.parts import (
     State,
-    begin_anew,
     claim_path,
     forget,
     forget_kept,
     give_back,
-    go_on,
     kept_packets,
     part_path,
+    resume_from,
     save_state,
+    start_over,
 )
 from fastnst.video.reader import Frames, VideoReader, queued
 from fastnst.video.tracks import CarriedTracks, check_audio, copy_stream_tags, copy_tags, lost_tags, need_keys
@@ -141,7 +141,7 @@ class VideoWriter:
             self._source = opened.enter_context(open_input(reader.path))  # again: the other tracks are copied from it
             self._tags = dict(self._source.metadata)
             try:
-                self._state = go_on(self.part, made_of) if resume else begin_anew(self.part, made_of)
+                self._state = resume_from(self.part, made_of) if resume else start_over(self.part, made_of)
                 self.kept, self.seen, self.memory = self._state.frames, self._state.seen, self._state.memory
                 self._kept_packets = kept_packets(self.part) if self.kept else iter(())
                 self._open(form, crf, preset, audio)

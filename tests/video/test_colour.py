@@ -157,7 +157,9 @@ def test_hdr_in_420_keeps_its_hue(tmp_path: Path):
         ("smpte2084", ["in.mp4", "-c:v", "libx265", "-x265-params", "lossless=1:log-level=none"]),  # HDR10, as filmed
     ],
 )
-def test_hdr_is_tone_mapped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture, curve: str, coding: list[str]):
+def test_hdr_is_tone_mapped_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, curve: str, coding: list[str]
+):
     """A grey ramp that ends at 100 cd/m2."""
     to_hdr = f"zscale=pin=bt709:tin=bt709:min=gbr:rin=full:p=bt2020:t={curve}:m=bt2020nc:r=limited:npl=100"
     ramp = f"format=gbrp,geq=r='2*X':g='2*X':b='2*X',{to_hdr},format=yuv444p10le"

@@ -115,7 +115,7 @@ def test_a_part_without_a_whole_group_of_pictures_starts_over(tmp_path: Path, ca
     write(part, b"half")
     save_state(part, {"codec": "libx264"}, State(frames=50))
     copy(source, tmp_path / "out.mp4", resume=True, made_of={})
-    assert "does not yet hold a whole group of pictures: begun again" in caplog.text
+    assert "does not yet hold a whole group of pictures: starting over" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 

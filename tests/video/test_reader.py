@@ -190,7 +190,7 @@ def test_pixel_shape_is_kept_and_turns_with_the_picture(tmp_path: Path):
             assert container.streams.video[0].sample_aspect_ratio == ratio
 
 
-def test_orientation_that_changes_on_the_way_stays_the_first_and_is_said(tmp_path: Path, caplog):
+def test_orientation_that_changes_on_the_way_stays_the_first_with_a_warning(tmp_path: Path, caplog):
     first, second = silent(tmp_path / "1.ts"), silent(tmp_path / "2.mp4")
     turned = (
         "-i",
