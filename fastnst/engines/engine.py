@@ -133,16 +133,16 @@ def folded(net: StylizationNet) -> StylizationNet:
 @torch.no_grad()
 def fold(net: StylizationNet, statistics: Sequence[Statistics], into: StylizationNet) -> None:
     """Sets the convolutions of a `folded` net to do what those of `net` and its norm layers do with the statistics."""
+    for name, weights in into.named_parameters():
+        weights.copy_(net.get_parameter(name))
     for layer, own, copy in zip(conv_norms(net), statistics, conv_norms(into), strict=True):
-        norm, conv, target = layer[-1], layer[-2], copy[-2]
+        norm, conv = layer[-1], copy[-2]
         assert isinstance(norm, nn.InstanceNorm2d)
         assert isinstance(conv, nn.Conv2d)
-        assert isinstance(target, nn.Conv2d)
-        scale = norm.weight * (own.variance[0] + norm.eps).rsqrt()
-        target.weight.copy_(conv.weight * scale[:, None, None, None])
         assert conv.bias is not None
-        assert target.bias is not None
-        target.bias.copy_((conv.bias - own.mean[0]) * scale + norm.bias)
+        scale = norm.weight * (own.variance[0] + norm.eps).rsqrt()
+        conv.weight.mul_(scale[:, None, None, None])
+        conv.bias.copy_((conv.bias - own.mean[0]) * scale + norm.bias)
 
 
 def conv_norms(net: StylizationNet) -> list[ConvNorm]:
