@@ -22,14 +22,7 @@ from fastnst.settings import LookSettings
 from fastnst.vgg import load_vgg
 
 TEXTURES = (0.0, 0.5, 1.0, 1.5)
-COLUMNS = (
-    "static_flicker",
-    "static_flicker_ratio",
-    "absolute_warping_error_1",
-    "style_loss",
-    "content_loss",
-    "contrast",
-)
+COLUMNS = ("static_flicker", "static_flicker_ratio", "absolute_warping_error_1", "style_loss", "content_loss")
 
 
 def main() -> None:
