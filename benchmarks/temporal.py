@@ -37,9 +37,10 @@ from fastnst.evaluate.report import decimal, plot_front, rounded
 from fastnst.files import replaced
 from fastnst.images import save_image, to_array
 from fastnst.settings import LookSettings, TrainSettings
-from fastnst.stylizer import NORMS, find_device
+from fastnst.stylizer import find_device
 from fastnst.vgg import VGGFeatures, load_vgg
 
+NORMS = ("shot", "frame")
 MOTION = "temporal.motion"
 NARROW = [f"{MOTION}.shift=4", f"{MOTION}.degrees=1", f"{MOTION}.zoom=0.02", f"{MOTION}.wave=0.5"]
 WIDE = [f"{MOTION}.shift=12", f"{MOTION}.degrees=3", f"{MOTION}.zoom=0.06", f"{MOTION}.wave=1.5"]  # now the default

@@ -26,35 +26,25 @@ NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?x?|-|")  # in a table; "1.5x" is one a
 HELP_WIDTH, HELP_INDENT = 120, 34  # characters
 
 
-def main(
-    command: Callable[[Any], None],
-    schema: type[Settings] | str = "",
-    usage: str = "",
-    paths: Collection[str] = (),
-    argv: Sequence[str] | None = None,
-    config: str = "",
-) -> None:
+def main(command: Callable[[Any], None], schema: type[Settings], usage: str, argv: Sequence[str] | None = None) -> None:
     """Runs `command` with the settings that the command line gives, and exits.
 
     Args:
         command: takes the settings.
         schema: the class of the settings.
         usage: printed above the settings by `--help`.
-        paths: only for commands without a class of settings.
         argv: what was typed after the command's name; None: `sys.argv`.
-        config: as a `schema` that is text; goes with `paths` when every command has a class of settings.
     """
     open_streams()
-    schema = schema or config
     argv = list(sys.argv[1:] if argv is None else argv)
     for name in ("SIGTERM", "SIGHUP"):  # the latter: the terminal or the connection is closed; not on Windows
         number = getattr(signal, name, signal.SIGTERM)
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
-        if argv and argv[0] in {"-h", "--help", "help"}:
+        if {"-h", "--help"} & set(argv) or argv[:1] == ["help"]:
             return report(f"{usage.strip()}\n\n{help_of(schema)}")
-        command(load(schema, argv) if not isinstance(schema, str) else settings(schema, argv, paths))
+        command(load(schema, argv))
         report("", end="")
     except FastnstError as error:
         leave(error.exit_status, f"error: {one_line(error)}")
@@ -134,11 +124,8 @@ def check_names(schema: type[Settings], overrides: Sequence[str]) -> None:
             raise unknown(name, schema)
 
 
-def help_of(schema: type[Settings] | str) -> str:
+def help_of(schema: type[Settings]) -> str:
     """Returns what `--help` prints of the settings: every name and default, what it is for, and what it may be."""
-    if isinstance(schema, str):
-        text = (CONF / f"{schema}.yaml").read_text(encoding="utf-8").rstrip()
-        return f"Settings (name=value) and their defaults, from {schema}.yaml:\n\n{text}"
     values, chosen = composed(schema)
     lines = help_lines(schema, values, chosen)
     return "\n".join(["Settings, written name=value, with their defaults:", "", *lines])
@@ -160,59 +147,9 @@ def help_lines(schema: type[Settings], values: Mapping[str, Any], chosen: Mappin
 
 def help_line(left: str, right: str) -> str:
     """Returns two columns, the right one wrapped."""
-    first = f"{left:<{HELP_INDENT - 2}}  "
-    return textwrap.fill(right, HELP_WIDTH, initial_indent=first, subsequent_indent=" " * HELP_INDENT)
-
-
-def settings(config: str, overrides: Sequence[str], paths: Collection[str] = ()) -> dict[str, Any]:
-    """Returns `conf/<config>.yaml` with `overrides` applied, as plain Python objects.
-
-    Raises:
-        ConfigError: an override names no setting, a choice that does not exist, or cannot be parsed.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    overrides = [quoted(argument, paths) for argument in overrides] if paths else list(overrides)
-    if flags := [argument for argument in overrides if argument.startswith("-")]:
-        raise ConfigError(f"unknown flag '{flags[0]}'; settings are written name=value, --help lists them")
-    folders = [path for path in CONF.iterdir() if path.is_dir()]
-    groups = {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
-    for argument in overrides:
-        name, _, value = argument.partition("=")
-        if argument.startswith(("+", "~", "hydra")):
-            raise ConfigError(f"'{argument}': there are no other settings than those that --help lists; name=value")
-        if name in groups and not re.fullmatch(r"[\w-]+", value):  # a path would read a stranger's file
-            raise ConfigError(f"'{argument}' should be one of {', '.join(groups[name])}")
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose(config, overrides)
-            defaults = compose(config, [text for text in overrides if text.partition("=")[0] in groups])
-        check_types(OmegaConf.to_container(defaults, resolve=True), OmegaConf.to_container(composed, resolve=True))
-        plain = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"{hydra_reason(error)}; --help lists the settings") from error
-    assert isinstance(plain, dict)
-    return plain  # pyright: ignore[reportReturnType]
-
-
-def check_types(default: Any, value: Any, name: str = "") -> None:
-    """Raises ConfigError if a value is of another kind than its default, where that is a number, a switch or a list."""
-    if isinstance(default, dict) and isinstance(value, dict):
-        for key in default.keys() & value.keys():
-            check_types(default[key], value[key], f"{name}.{key}" if name else key)
-    if isinstance(value, dict) and not isinstance(default, dict):
-        raise ConfigError(f"{name}={value} must be a single value")
-    for kinds, accepted, words in (
-        (bool, bool, "true or false"), (int, int, "a whole number"), (float, (int, float), "a number"),
-        (list, list, "a list"),
-    ):  # fmt: skip
-        if isinstance(default, kinds):
-            if not isinstance(value, accepted) or (isinstance(value, bool) and kinds is not bool):
-                raise ConfigError(f"{name}={value} must be {words}")
-            return
+    indent = " " * HELP_INDENT
+    text = textwrap.fill(right, HELP_WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return left + text[len(left) :] if len(left) < HELP_INDENT - 1 else f"{left}\n{text}"
 
 
 def hydra_reason(error: Exception) -> str:
@@ -222,8 +159,8 @@ def hydra_reason(error: Exception) -> str:
     return f"{lines[0]} ({cause})" if cause and cause not in lines[0] else lines[0]
 
 
-def quoted(argument: str, paths: Collection[str]) -> str:
-    """Returns the argument with its value quoted for Hydra's grammar, if it sets one of the `paths`.
+def quoted(argument: str, texts: Collection[str]) -> str:
+    """Returns the argument with its value quoted for Hydra's grammar, if it sets one of the `texts`.
 
     A name in brackets is a name too: `[a].mp4` is a file, not a list. See `local_name` for what else may name a file.
 
@@ -232,7 +169,7 @@ def quoted(argument: str, paths: Collection[str]) -> str:
     """
     name, equals, value = argument.partition("=")
     already = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    if not equals or name.lstrip("+~") not in paths or already or value == "null":
+    if not equals or name not in texts or already or value == "null":
         return argument
     value = re.sub(r"(\\*)'", lambda match: match.group(1) * 2 + r"\'", local_name(value))
     value = re.sub(r"(\\+)$", lambda match: match.group(1) * 2, value)

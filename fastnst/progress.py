@@ -43,11 +43,11 @@ class Progress:
             cli.note(self._line(done, total, note))
 
     def _line(self, done: int, total: int | None, note: str) -> str:
-        """Returns what is shown where there is no terminal."""
+        """Returns what is shown where there is no terminal: "frame 120 of 300, 0:18 left, 10.0 frames/s"."""
         rate = (done - self._first) / max(self._said - self._started, 1e-9)
-        left = f" of {total}, {clock(max(0, total - done) / rate)} left" if total and rate else ""
+        all_of_it = f" of {total}, {clock(max(0, total - done) / rate)} left" if total and rate else ""
         speed = f"{rate:.1f} {self._unit}s/s" if rate >= 1 else f"{1 / rate:.1f} s/{self._unit}" if rate else ""
-        return ", ".join(filter(None, [f"{done} {self._unit}s{left}", speed, note]))
+        return ", ".join(filter(None, [f"{self._unit} {done}{all_of_it}", speed, note]))
 
     def close(self) -> None:
         """Removes the bar."""

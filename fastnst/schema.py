@@ -41,7 +41,6 @@ class Option:
     above: float | None = None
     ordered: bool = False
     check: Callable[[Any], object] | None = None
-    path: bool = False  # goes: what `Entry.is_text` says is enough
     may_change: bool = False
     example: str = ""
 

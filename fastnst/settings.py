@@ -227,9 +227,7 @@ class StyleSettings(Settings):
 
     PREFIX = "style."
     name: str = option("picasso", "the drawn picture that ships under this name", check=is_plain_name, may_change=True)
-    image: str | None = option(
-        None, "a picture of yours instead; its file name then names the style", path=True, may_change=True
-    )
+    image: str | None = option(None, "a picture of yours instead; its file name then names the style", may_change=True)
     size: int = option(384, "pixels of its shorter side: larger makes broader strokes", low=64, high=4096)
 
 
@@ -245,9 +243,7 @@ class NetSettings(Settings):
     canvas: bool = option(
         True, "a noise field as fourth input, so that strokes on flat walls have something to hold on to"
     )
-    init: str | None = option(
-        None, "a trained net to begin from: another style shortens the training", path=True, may_change=True
-    )
+    init: str | None = option(None, "a trained net to begin from: another style shortens the training", may_change=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,10 +296,10 @@ class DataSettings(Settings):
     source: Literal["folder", "sample", "clips"] = option(
         "folder", "a folder of photos; the photos that pip packages carry; or a folder of video clips", may_change=True
     )
-    root: str | None = option("data/train2017", "the folder, with its subfolders", path=True, may_change=True)
+    root: str | None = option("data/train2017", "the folder, with its subfolders", may_change=True)
     clips: str | None = option(
         None, "a folder of video clips beside the photos: half of the crops are then of their frames, with real motion",
-        path=True, may_change=True,
+        may_change=True,
     )  # fmt: skip
     download: bool = option(False, "fetch COCO train2017, 18 GB, into the root first", may_change=True)
     url: str = option("http://images.cocodataset.org/zips/train2017.zip", "the zip to fetch", may_change=True)
@@ -381,14 +377,14 @@ class TrainSettings(Settings):
     seed: int = option(0, "another one gives another net of the same kind", low=0, high=SEED)
     run: str | None = option(
         None, "folder of the run: checkpoints, metrics, pictures, the finished net; null: runs/STYLE",
-        path=True, may_change=True,
+        may_change=True,
     )  # fmt: skip
     resume: str | None = option(
         None, "auto continues the run in that folder, if there is one; or the path of a last.ckpt",
-        path=True, may_change=True,
+        may_change=True,
     )  # fmt: skip
     overwrite: bool = option(False, "start over in a folder that holds a run", may_change=True)
-    vgg: str = option("auto", "weights of the loss network: auto, or the path of a file", path=True, may_change=True)
+    vgg: str = option("auto", "weights of the loss network: auto, or the path of a file", may_change=True)
     wandb: bool = option(
         True, "log to W&B too, offline without an account; metrics.jsonl is always there", may_change=True
     )

@@ -41,7 +41,6 @@ PIXELS = 2**21  # per pass, if a GPU's memory does not set the limit: 1920x1080 
 BYTES = 2000  # of a GPU per pixel of a pass, for the larger net in half precision, with room to spare
 HELD = 100  # bytes per pixel of a frame that is stylized in tiles, for the larger net in full precision
 SMALLER = 4  # by which the tiles shrink where memory runs out
-NORMS = ("shot", "frame")  # where the statistics of instance norm come from, for video
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,11 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     """Runs a command in this process; returns exit status, stdout and stderr."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
-    def run(command, schema, usage: str, paths, *arguments: object) -> tuple[int, str, str]:
+    def run(command, schema, usage: str, *arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
         status = 0
         try:
-            cli.main(command, schema, usage, paths)
+            cli.main(command, schema, usage)
         except SystemExit as leaving:
             status = int(leaving.code or 0)
         return status, *capsys.readouterr()

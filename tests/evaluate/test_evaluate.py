@@ -38,7 +38,7 @@ def test_wrong_setting_is_refused_before_anything_is_opened(wrong, says):
 
 
 def test_help_shows_usage_and_all_settings(in_process):
-    status, out, err = in_process(evaluate.evaluate, EvaluateSettings, evaluate.USAGE, (), "--help")
+    status, out, err = in_process(evaluate.evaluate, EvaluateSettings, evaluate.USAGE, "--help")
     assert (status, err) == (0, "")
     assert "fastnst evaluate ckpt=" in out
     for name in ("videos", "frames=24", "flow=farneback", "smooth=0.0", "device=auto"):

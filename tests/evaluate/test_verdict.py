@@ -27,7 +27,7 @@ from fastnst.video.reader import VideoReader
 def command(in_process, monkeypatch, tiny_vgg):
     """Runs the command in this process with a tiny loss network; returns exit status, stdout and stderr."""
     monkeypatch.setattr(verdict, "load_vgg", lambda source: tiny_vgg)
-    return partial(in_process, evaluate.evaluate, EvaluateSettings, evaluate.USAGE, ())
+    return partial(in_process, evaluate.evaluate, EvaluateSettings, evaluate.USAGE)
 
 
 def results(folder: Path) -> dict[tuple[str, str], dict]:
