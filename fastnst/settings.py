@@ -236,8 +236,8 @@ class NetSettings(Settings):
     """The net."""
 
     PREFIX = "net."
-    preset: Literal["johnson", "half"] = option(
-        "half", "johnson: as in the paper, 1.7 million parameters; half: a quarter of the work"
+    preset: Literal["johnson", "half", "lite"] = option(
+        "half", "johnson: as in the paper, 1.7 million parameters; half: a quarter of the work; lite: for live video"
     )
     antialias: bool = option(True, "blur before each stride: as steady at 5 % less style loss, for a little more work")
     canvas: bool = option(

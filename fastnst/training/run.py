@@ -24,8 +24,9 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from fastnst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from fastnst.errors import ConfigError, Diverged, EnvironmentFault, FastnstError, InputError, OutputError
 from fastnst.images import load_style, to_tensor
-from fastnst.net import StylizationNet
-from fastnst.settings import StyleSettings, TrainSettings
+from fastnst.mixing import ancestor_of
+from fastnst.net import PRESETS, StylizationNet
+from fastnst.settings import NetSettings, StyleSettings, TrainSettings
 from fastnst.training.content import Content, Items, find_items
 from fastnst.training.dashboard import Dashboard
 from fastnst.training.folder import claimed, plain_name, prepare, run_folder
@@ -80,14 +81,17 @@ class Plan:
         return self.folder / f"{self.style}.ckpt"
 
     def recipe(self) -> dict[str, Any]:
-        """Returns what decides the result: a resumed run must agree with it, and the finished net carries it."""
+        """Returns what decides the result: a resumed run must agree with it, and the finished net carries it.
+
+        Nets that descend from one ancestor can be mixed, so a net that begins from another one names it.
+        """
         init = self.settings.net.init
         return {
             "style_sha256": hashlib.sha256(self.picture.tobytes()).hexdigest(),
             "style_size": self.settings.style.size,
             "data_sha256": self.items.fingerprint(),
             "data_items": len(self.items.training) + len(self.items.validation) + len(self.items.beside),
-            "net_init": init and Path(init).name,
+            **({"net_init": Path(init).name, "ancestor": ancestor_of(load_checkpoint(init))} if init else {}),
             **self.settings.flat(compared=True),
         }
 
@@ -188,11 +192,8 @@ def built(plan: Plan) -> Parts:
 
 def built_module(settings: TrainSettings, picture: np.ndarray) -> StyleTransfer:
     """Returns the net with its losses, in channels-last, which is 1.1 to 1.15 times as fast."""
-    net = settings.net
     module = StyleTransfer(
-        load_checkpoint(net.init).net.renewed(net.antialias, net.canvas)
-        if net.init
-        else StylizationNet.preset(net.preset, net.antialias, net.canvas),
+        net_of(settings.net),
         load_vgg(settings.vgg, [settings.loss.content_layer, *settings.loss.style_layers]),
         to_tensor(picture),
         settings.loss,
@@ -200,6 +201,22 @@ def built_module(settings: TrainSettings, picture: np.ndarray) -> StyleTransfer:
         settings.trainer,
     )
     return module.to(memory_format=torch.channels_last)
+
+
+def net_of(choice: NetSettings) -> StylizationNet:
+    """Returns a new net, or the trained one to begin from.
+
+    Raises:
+        ConfigError: the trained one is of another preset, or has a canvas, which it cannot lose.
+    """
+    if not choice.init:
+        return StylizationNet.preset(choice.preset, choice.antialias, choice.canvas)
+    net = load_checkpoint(choice.init).net
+    presets = {channels: name for name, channels in PRESETS.items()}
+    own = presets.get(tuple(net.settings["channels"]), choice.preset)  # pyright: ignore[reportArgumentType]
+    if own != choice.preset:
+        raise ConfigError(f"net.init={choice.init} is a net of net.preset={own}, not {choice.preset}; give net={own}")
+    return net.renewed(choice.antialias, choice.canvas)
 
 
 def built_trainer(plan: Plan, dashboard: Dashboard, callbacks: list[pl.Callback]) -> pl.Trainer:

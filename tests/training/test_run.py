@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 from runs import at_step, command, reshaped, same, start, weights
 
-from fastnst.checkpoint import load_checkpoint
-from fastnst.errors import EnvironmentFault, InputError
+from fastnst.checkpoint import load_checkpoint, save_checkpoint
+from fastnst.errors import ConfigError, EnvironmentFault, InputError
 from fastnst.images import load_image
-from fastnst.settings import StyleSettings
+from fastnst.mixing import ancestor_of
+from fastnst.net import StylizationNet
+from fastnst.settings import NetSettings, StyleSettings, TrainSettings
 from fastnst.training.module import StyleTransfer
-from fastnst.training.run import fit, style_of
+from fastnst.training.run import fit, net_of, planned, style_of
 from fastnst.training.saving import load_training_checkpoint
 from fastnst.video.reader import VideoReader
 
@@ -40,6 +42,31 @@ def test_own_picture_is_turned_as_its_exif_says(tmp_path):
 def test_style_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="dots"):
         style_of(StyleSettings(name="dots"))
+
+
+def test_net_to_begin_from_is_of_the_preset_that_was_asked_for(tmp_path):
+    save_checkpoint(tmp_path / "a.ckpt", StylizationNet.preset("lite"), "a", {})
+    lite = net_of(NetSettings(preset="lite", init=str(tmp_path / "a.ckpt")))
+    assert lite.settings == StylizationNet.preset("lite", antialias=True).settings
+    with pytest.raises(ConfigError, match=r"a\.ckpt is a net of net\.preset=lite, not half; give net=lite"):
+        net_of(NetSettings(init=str(tmp_path / "a.ckpt")))
+
+
+def test_net_that_begins_from_another_names_its_ancestor(tmp_path, photo_folder):
+    save_checkpoint(tmp_path / "first.ckpt", StylizationNet((4, 6, 8), 1), "a", {})
+    save_checkpoint(tmp_path / "second.ckpt", StylizationNet((4, 6, 8), 1), "a", {"ancestor": "x"})
+
+    def ancestor(init):
+        init = init and str(tmp_path / init)
+        return (
+            planned(TrainSettings.of({"net": {"init": init}, "data": {"root": str(photo_folder)}}))
+            .recipe()
+            .get("ancestor")
+        )
+
+    assert ancestor("second.ckpt") == "x"
+    assert ancestor("first.ckpt") == ancestor_of(load_checkpoint(tmp_path / "first.ckpt"))
+    assert ancestor(None) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from fastnst.vgg import LAYERS
 CHOICES = [
     *(f"style={name}" for name in ("clouds", "liechtenstein", "picasso", "wave")),
     *(f"temporal={name}" for name in ("none", "noise", "motion", "mixed")),
-    "data=clips", "data=sample", "data=coco", "net=johnson", "net=half", "trainer=gpu", "trainer=cpu",
+    "data=clips", "data=sample", "data=coco", "net=johnson", "net=half", "net=lite", "trainer=gpu", "trainer=cpu",
 ]  # fmt: skip
 
 
