@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,7 +60,7 @@ class StylizationNet(nn.Module):
 
     def __init__(
         self,
-        channels: tuple[int, int, int] = PRESETS["johnson"],
+        channels: Sequence[int] = PRESETS["johnson"],
         residual_blocks: int = 5,
         antialias: bool = False,
         canvas: bool = True,

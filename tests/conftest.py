@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shapes import check_shapes
 
-from fastnst import cli
-from fastnst.vgg import PLAN, VGGFeatures
+check_shapes()  # before anything of the package is imported
+
+from fastnst import cli  # noqa: E402
+from fastnst.vgg import PLAN, VGGFeatures  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 
