@@ -1,5 +1,5 @@
-"""A video file: opening, reader, encoders, writer, the parts of unfinished renders, tracks, colour.
+"""A video file: opening, reader, encoders, writer, the parts of unfinished renders, tracks, colour, times.
 
-May import `errors` and `files` of the package, and nothing else of it. Within: `opening` knows no other room but
-`colour`; the reader knows opening, parts know opening; encoders know reader and parts; the writer knows all.
+May import `errors` and `files` of the package, and nothing else of it. Within, in this order: colour, animation and
+times read no other room; opening; reader and parts; encoders; the writer reads all.
 """

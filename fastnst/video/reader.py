@@ -280,20 +280,15 @@ class VideoReader:
     def _timed(self) -> Iterator[Timed]:
         """Yields each frame with its pts and duration, and judges the damage at the end."""
         usual = max(1, round(1 / (self.source_rate * self._unit)))
-        rising, held = Rising(), None  # one frame back: its duration may only show in the next
-        for frame, start, _ in self._rising(rising, usual):
-            if held is not None:
-                before, began = held
-                yield Timed(before, began, before.duration or start - began)
-            held = frame, start
-        if held is None:
-            return
-        frame, start = held
-        duration = frame.duration or usual
-        if self._bad:  # the frames after this one are lost: it stays until they would have ended
-            duration = max(duration, round(self._ends_at / self._unit) + rising.moved - start)
-        yield Timed(frame, start, duration)
-        self._judge_end()
+        rising = Rising()
+        for frame, start, duration, until in self._rising(rising, usual):
+            if until is not None:
+                yield Timed(frame, start, frame.duration or until - start)
+                continue
+            if self._bad:  # the frames after this one are lost: it stays until they would have ended
+                duration = max(duration, round(self._ends_at / self._unit) + rising.moved - start)
+            yield Timed(frame, start, duration)
+            self._judge_end()
 
     def _rising(self, rising: Rising, usual: int) -> Iterator[At]:
         """Yields the frames with times that rise."""

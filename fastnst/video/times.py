@@ -8,11 +8,19 @@ WAITING = 3  # items in a row that may be misplaced; more of them are another re
 
 
 class At(NamedTuple):
-    """A frame or packet, when it is shown, and for how long; times in units of its stream."""
+    """A frame or packet; all times in units of its stream.
+
+    Attributes:
+        item: the frame or packet.
+        time: when it is shown.
+        lasts: for how long.
+        until: when the next one is shown; None if that is not known, or it is the last.
+    """
 
     item: Any
     time: int
     lasts: int
+    until: int | None = None
 
 
 class Rising:
@@ -47,7 +55,7 @@ class Rising:
                 self._before = ready[-1].time
                 shown = max(shown, self._before + self._least)
             self._last = At(item, shown, lasts)
-            return ready if self._dense else [*ready, self._last]
+            return followed(ready, shown) if self._dense else [*ready, self._last]
         self._waiting.append(At(item, time, lasts))
         if len(self._waiting) <= WAITING:
             return []
@@ -58,7 +66,7 @@ class Rising:
             self._last = last._replace(time=(self._before + first) // 2)
         else:
             self.moved += last.time + max(1, last.lasts) - first
-        return [ready for each in again for ready in self.add(*each)]
+        return [ready for each in again for ready in self.add(each.item, each.time, each.lasts)]
 
     def rest(self) -> list[At]:
         """Returns the items that still wait."""
@@ -71,7 +79,7 @@ class Rising:
             time += max(1, last.lasts)
             ready.append(each._replace(time=time))
         self._last, self._waiting = None, []
-        return ready
+        return followed(ready, None)
 
     def _between(self, time: int) -> list[At]:
         """Returns those that waited for an item at `time`."""
@@ -84,3 +92,9 @@ class Rising:
         self.misplaced += len(waiting)
         self._waiting = []
         return ready
+
+
+def followed(ready: list[At], following: int | None) -> list[At]:
+    """Returns the items with the time of their successor; that of the last is `following`."""
+    after = [*(each.time for each in ready[1:]), following]
+    return [each._replace(until=until) for each, until in zip(ready, after, strict=True)] if ready else []

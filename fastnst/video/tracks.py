@@ -141,7 +141,7 @@ class CarriedTracks:
                     yield packet
 
     def _write_risen(self, ready: list[At]) -> None:
-        for packet, dts, _ in ready:
+        for packet, dts, *_ in ready:
             packet.pts = None if packet.pts is None else packet.pts + dts - packet.dts
             packet.dts = dts
             self._write(packet)

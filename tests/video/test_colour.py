@@ -16,7 +16,7 @@ def colour_clip(path: Path, size: str, matrix: str, *options: object, limited: b
     """A clip of one colour in the matrix "709" or "170m", without any tag unless `options` add one."""
     convert = f"format=gbrp,zscale=matrix={matrix}:range={'limited' if limited else 'full'},format=yuv420p"
     untagged = "setparams=colorspace=unknown:color_primaries=unknown:color_trc=unknown"
-    source = ["-f", "lavfi", "-i", f"color=0xC8321E:s={size}:r=25:d=0.2", "-vf", f"{convert},{untagged}"]
+    source = ["-f", "lavfi", "-i", f"color=0xC8321E:s={size}:r=25:d=0.04", "-vf", f"{convert},{untagged}"]
     return ffmpeg(*source, "-c:v", "libx264", "-crf", 1, *options, path)
 
 
@@ -62,7 +62,7 @@ def test_output_is_tagged_bt709_and_another_program_sees_the_same_colours(tmp_pa
 
 
 def test_identity_changes_a_moving_picture_by_less_than_two_levels(tmp_path: Path):
-    source = silent(tmp_path / "in.mp4", "-crf", 1, "-vf", "gblur=4", size="320x240")
+    source = silent(tmp_path / "in.mp4", "-crf", 1, "-vf", "gblur=4", size="320x240", seconds=0.2)
     copy(source, tmp_path / "out.mp4", crf=1)
     difference = read(tmp_path / "out.mp4").astype(int) - read(source)
     assert np.abs(difference).mean() < 2

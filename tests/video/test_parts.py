@@ -52,7 +52,9 @@ def test_part_of_an_earlier_run_is_replaced_with_a_warning(tmp_path: Path, caplo
 )
 def test_resumed_after_a_kill_equals_an_uninterrupted_run(tmp_path: Path, name: str, codec: str):
     """What lies on the disk at a moment is what a kill at that moment leaves."""
-    source = clip(tmp_path / "in.mp4", "-vf", "setpts=PTS+0.3*mod(N\\,3)/25/TB", seconds=8)  # uneven times
+    source = clip(
+        tmp_path / "in.mp4", "-vf", "setpts=PTS+0.3*mod(N\\,3)/25/TB", seconds=8, size="64x48"
+    )  # uneven times
     target, whole = tmp_path / name, tmp_path / f"whole{Path(name).suffix}"
     part, coding = part_path(target), {"codec": codec, "crf": 0, "made_of": {"a": 1}}
     coding["preset"] = None if codec == "libvpx-vp9" else "ultrafast"
