@@ -6,6 +6,7 @@ import pytest
 from media import clip, ffmpeg, pictures, read, silent, tone, write
 
 from fastnst.errors import InputError
+from fastnst.video.opening import find_videos
 from fastnst.video.reader import VideoReader
 
 
@@ -58,3 +59,20 @@ def test_sound_with_a_cover_picture_is_no_video(tmp_path: Path):
     )
     with pytest.raises(InputError, match="no video stream"):
         VideoReader(source)
+
+
+def test_videos_of_a_folder_are_found_by_every_ending_that_is_read(tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    names = ["a.avi", "b.TS", "c.mpg", "d.m4v", "e.mp4", "deep/f.mov"]
+    for name in [*names, ".hidden.mp4", "notes.txt", "picture.png"]:
+        (tmp_path / name).touch()
+    (tmp_path / "folder.mp4").mkdir()
+    assert find_videos(tmp_path) == [tmp_path / name for name in names[:-1]]
+    assert find_videos(tmp_path, deep=True) == sorted(tmp_path / name for name in names)
+
+
+def test_hevc_crops_to_the_pixel(tmp_path: Path):
+    plain = silent(tmp_path / "in.mp4", "-c:v", "libx265", "-x265-params", "log-level=none", seconds=0.2)
+    edges = "hevc_metadata=crop_left=2:crop_right=4:crop_top=6:crop_bottom=8"
+    cropped = ffmpeg("-i", plain, "-c", "copy", "-bsf:v", edges, tmp_path / "cropped.mp4")
+    assert abs(read(cropped).astype(int) - read(plain)[:, 6:-8, 2:-4]).mean() < 1
