@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastnst import cli
-from fastnst.errors import DamagedInput
+from fastnst.errors import ConfigError, DamagedInput
 from fastnst.files import check_input, kind_of
 from fastnst.jobs import Job, check_folder, check_out, find_sources, jobs_of, one_batch, run_all
 from fastnst.progress import Progress
@@ -37,6 +37,8 @@ def infer(settings: InferSettings) -> None:
     signal.signal(signal.SIGINT, stop_once)
     sources, many = find_sources(settings.video)
     out = None if settings.out is None else Path(settings.out)
+    if many and settings.preview:
+        raise ConfigError(f"preview={settings.preview} takes one video, not {len(sources)}; name one")
     if many:
         check_folder(out, len(sources))
         stylizer = load(settings)
@@ -45,10 +47,12 @@ def infer(settings: InferSettings) -> None:
             return run_all(jobs, partial(stylize, stylizer, settings), settings.overwrite, settings.report)
     source = sources[0].path
     with opened(source, settings) as reader:
-        if out is not None and not out.is_dir():
+        if out is not None and not out.is_dir() and not settings.preview:
             check_out(Job(source, out), settings.overwrite)
         stylizer = load(settings)
         job = jobs_of(sources, out, stylizer.style)[0] if out is None or out.is_dir() else Job(source, out)
+        if settings.preview:
+            return look(stylizer, settings, job, reader)
         summary = stylize(stylizer, settings, job, reader)
     cli.report(json.dumps(asdict(summary)) if settings.report == "json" else text_of(summary, stylizer))
     if summary.damage:
@@ -80,6 +84,16 @@ def stylize(stylizer: Stylizer, settings: InferSettings, job: Job, reader: Video
         return stylizer.picture(job.source, job.out, settings)
     with Progress("frame") as progress:
         return stylizer.video(reader or job.source, job.out, settings, progress)
+
+
+def look(stylizer: Stylizer, settings: InferSettings, job: Job, reader: VideoReader | None) -> None:
+    """Makes a preview and reports it; raises ConfigError for a picture."""
+    from fastnst.preview import preview
+
+    if reader is None:
+        raise ConfigError(f"preview={settings.preview}: '{job.source}' is a picture; leave preview out")
+    found = preview(stylizer, reader, job.out, settings, settings.preview or "1")
+    cli.report(json.dumps(asdict(found)) if settings.report == "json" else str(found))
 
 
 def text_of(summary: Summary, stylizer: Stylizer) -> str:

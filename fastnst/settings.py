@@ -28,6 +28,9 @@ DEVICES = (  # kinds that PyTorch knows by name
 )
 
 
+MOST = 24  # frames of a preview
+
+
 def is_device(name: str) -> None:
     """Raises ConfigError if `device` is no device that the nets run on."""
     if not re.fullmatch(rf"auto|cpu|({DEVICES})(:\d{{1,3}})?", name):
@@ -53,6 +56,21 @@ def is_time(text: str) -> None:
     from fastnst.video.reader import time_named
 
     time_named(text)
+
+
+def is_preview(text: str) -> None:
+    """Raises ConfigError if `preview` is neither a number of frames nor times."""
+    if re.fullmatch(r"\d+", text):
+        if not 1 <= int(text) <= MOST:
+            raise ConfigError(f"preview={text} should be from 1 to {MOST} frames; for a time write {text}s")
+        return
+    from fastnst.video.reader import time_named
+
+    times = text.split(",")
+    if len(times) > MOST:
+        raise ConfigError(f"preview has {len(times)} times; {MOST} at most")
+    for time in times:
+        time_named(time.strip())
 
 
 def is_mixture(ckpt: str) -> None:
@@ -201,6 +219,11 @@ class InferSettings(VideoSettings, MachineSettings):
     max_pixels_per_pass: int | None = option(
         None, "larger frames are stylized in tiles, to the same result; null: 2 million, or by the memory of the GPU",
         low=10_000, high=10**9, may_change=True,
+    )  # fmt: skip
+    preview: str | None = option(
+        None, "before a long run: stylize only the frame at a time, 00:12.5, or 3 frames spread over the video, to a "
+        "PNG beside the output, and say what the whole would take",
+        may_change=True, check=is_preview,
     )  # fmt: skip
     report: Literal["text", "json"] = option(
         "text", "what is printed at the end; json, for programs: one line on standard output", may_change=True

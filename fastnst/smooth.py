@@ -21,7 +21,7 @@ from fastnst.flow import fetched, inside
 CELL = 4  # pixels; the input is compared by the means of squares of this side, which takes away grain
 STILL, MOVING = 3.0, 9.0  # grey levels of change: up to which a square holds still, and from which it moves
 MARGIN = 2  # squares around one that moves which follow it: strokes reach beyond what they paint
-STEADY = 0.95  # weight of the average where the input holds still, at `amount` 1
+STEADY = 0.97  # weight of the average where the input holds still, at `amount` 1
 CARRIED = 0.6  # and where it moves
 SHARPER = 0.5  # of that weight: how much detail is added where the average was carried, which blurs
 AGREES, DIFFERS = 3.0, 12.0  # grey levels between the input and what the flow fetches: trusted in full, not at all
