@@ -85,7 +85,7 @@ def test_average_leaves_nothing_behind_a_square_that_moves(step):
 
 
 def test_average_follows_a_light_that_fades_within_its_threshold():
-    picture, average, lags = textured() / 2, MotionAverage(1.0), []
+    picture, average, lags = textured() / 2, MotionAverage(0.8), []
     for t in range(60):
         content = picture + t / 255
         lags.append(255 * (average.next(content, content, torch.zeros(1, 2, 48, 64)) - content).abs().max().item())
