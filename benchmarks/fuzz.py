@@ -115,10 +115,8 @@ def told_by(path: Path) -> tuple[int, float] | None:
     """Returns how many frames a whole film has and how long they last, seconds, as a plain decoder has it."""
     try:
         with av.open(str(path)) as container:
-            shown = [
-                (frame.pts * frame.time_base, (frame.duration or 0) * frame.time_base)
-                for frame in container.decode(video=0)
-            ]
+            decoded: list[Any] = [*container.decode(video=0)]
+            shown = [(frame.pts * frame.time_base, (frame.duration or 0) * frame.time_base) for frame in decoded]
     except (av.FFmpegError, IndexError, TypeError):
         return None
     times = [float(time) for time, _ in shown]
@@ -163,7 +161,7 @@ def with_mixed_tracks(folder: Path, rng: random.Random) -> Trial:
     rates = {"libopus": [48_000], "ac3": [48_000], "mp2": [48_000, 32_000]}
     sounds = []
     for _ in range(rng.randint(0, 4)):
-        codec = rng.choice(codecs.get(ending, ["aac", "flac", "libopus", "pcm_s16le", "ac3", "mp2", "libvorbis"]))
+        codec = rng.choice(codecs.get(ending, ["aac", "flac", "libopus", "pcm_s16le", "ac3", "mp2"]))
         sounds.append((codec, rng.choice(rates.get(codec, [8000, 44_100, 48_000])), rng.choice(["mono", "stereo"])))
     count = rng.randint(2, 14)
     pts = [number * 1000 // RATE for number in range(count)]
@@ -262,7 +260,7 @@ def fault_of(trial: Trial, settings: InferSettings) -> str:
     if kind_of(outs[0]) == "picture":
         with Image.open(outs[0]) as picture:
             picture.load()
-        return "" if trial.frames in (None, 1) else f"one picture instead of {trial.frames} frames"
+        return "" if trial.frames in (None, 1) or settings.fps else f"one picture instead of {trial.frames} frames"
     frames, seconds = seen_in(outs[0])
     if settings.fps is None and outs[0].suffix != ".gif" and trial.frames not in (None, frames):
         return f"{frames} frames instead of {trial.frames}"
@@ -283,7 +281,7 @@ def seen_in(path: Path) -> tuple[int, float]:
                 milliseconds += picture.info.get("duration", 0)
         return frames, milliseconds / 1000
     with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
+        packets: list[Any] = [packet for packet in container.demux(video=0) if packet.size]
     start = min(float(packet.pts * packet.time_base) for packet in packets)
     return len(packets), max(float((packet.pts + packet.duration) * packet.time_base) for packet in packets) - start
 

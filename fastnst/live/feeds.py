@@ -19,7 +19,7 @@ import numpy as np
 from av.error import ExitError, InvalidDataError
 from jaxtyping import UInt8
 
-from fastnst.errors import ConfigError, InputError
+from fastnst.errors import ConfigError, DamagedInput, InputError
 from fastnst.files import local_name
 from fastnst.video.colour import to_rgb24
 from fastnst.video.opening import DECODER, main_video_stream
@@ -28,6 +28,7 @@ from fastnst.video.reader import VideoReader
 SCHEMES = ("rtsp", "rtsps", "http", "https")
 FFMPEG = {"protocol_whitelist": "rtsp,rtp,udp,tcp,tls,http,https,crypto", "rtsp_transport": "tcp"}
 OPENING, TIMEOUT, RETRY = 10.0, 2.0, 2.0  # seconds: to open, without a frame until it is lost, from then to another try
+Y4M_HEAD = 4096  # bytes in which the head of a y4m stream and that of its first frame end
 HANGING = 4  # threads that hang in a driver; with so many there is no other try
 
 Pixels = UInt8[np.ndarray, "height width 3"]  # RGB
@@ -98,16 +99,23 @@ def stream(
         name: for messages, without the passwords that an address may hold.
         form: FFmpeg's name of the format; None: to be found out.
         options: for FFmpeg.
+
+    Raises:
+        InputError: it cannot be read.
+        DamagedInput: the pipe ended inside a frame; all frames before it were given.
     """
     timeout = (OPENING, TIMEOUT) if isinstance(file, str) else None
+    pipe = None if isinstance(file, str) else CountedPipe(file)
     try:
-        with av.open(file, "r", format=form, options=options | DECODER, timeout=timeout) as opened:
+        with av.open(pipe or file, "r", format=form, options=options | DECODER, timeout=timeout) as opened:
             video = main_video_stream(opened, Path(name))
             video.thread_type = "SLICE"  # threads by frame would keep frames back
             rate = video.average_rate or video.guessed_rate or Fraction(30)
             for packet in opened.demux(video):
+                if pipe and pipe.size is None:
+                    pipe.size = packet.size
                 try:
-                    frames = packet.decode()
+                    frames = [] if pipe and packet.size < (pipe.size or 0) else packet.decode()
                 except InvalidDataError:
                     continue  # one lost packet is no reason to connect again
                 for frame in frames:
@@ -118,6 +126,38 @@ def stream(
         if not isinstance(file, str):
             reason = "it is empty or of another format"
         raise InputError(f"cannot read {name}: {reason}") from None  # the error's own text has the address
+    if pipe and pipe.ends_inside_a_frame():
+        raise DamagedInput(f"{name} ended inside a frame; the frames before it are stylized")
+
+
+class CountedPipe:
+    """A pipe of frames of one size, raw or y4m, that knows whether it ended inside one.
+
+    Attributes:
+        size: bytes of a frame; None until somebody says.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._total, self._head = file, 0, b""
+        self.size: int | None = None
+
+    def read(self, size: int) -> bytes:
+        """Returns the next bytes, at most `size`; none at the end."""
+        content = self._file.read(size)
+        self._total += len(content)
+        if len(self._head) < Y4M_HEAD:
+            self._head += content[:Y4M_HEAD]
+        return content
+
+    def ends_inside_a_frame(self) -> bool:
+        """Returns whether bytes came that are no whole frame; asked after the end."""
+        if not self.size:
+            return False
+        if not self._head.startswith(b"YUV4MPEG2"):
+            return self._total % self.size != 0
+        first = self._head.find(b"\n") + 1  # behind it, each frame has a line of its own
+        line = self._head.find(b"\n", first) + 1 - first
+        return (self._total - first) % (line + self.size) != 0
 
 
 def file_at_its_rate(path: Path, paced: bool) -> Iterator[tuple[Pixels, Fraction]]:

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 QUEUED = 2  # batches that wait on each side of the net, if that is
 QUEUED_BYTES = 2**26  # no more than this; one batch always may
 EARLY = 0.001  # seconds before `start` that a frame may begin: container formats round times
+LEAP = 60.0  # seconds that a time may be ahead of the time before and of the end of the file, or it is damaged
 TICKS = 90_000  # per second at least, of the clock of a constant frame rate: it may start anywhere
 UNTIMED = {"avi"}  # formats that store no presentation times: what FFmpeg gives as such counts packets
 FROM_ZERO = {"matroska,webm"}  # formats whose duration may count from time 0 instead of from the first frame
@@ -147,6 +148,7 @@ class VideoReader:
             self._unit = self.time_base = cast(Fraction, self._stream.time_base)
             self.source_rate = self.frame_rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
             self.frame_count = self._declared_count()
+            self._leapt = 0  # how far times were moved back that were too far ahead, in the stream's unit
             self._ends_at = 0.0  # end of the last packet so far, seconds
             self._frames = self._timed()
             self.cut: Cut | None = None
@@ -286,16 +288,18 @@ class VideoReader:
                 yield Timed(frame, start, frame.duration or until - start)
                 continue
             if self._bad:  # the frames after this one are lost: it stays until they would have ended
-                duration = max(duration, round(self._ends_at / self._unit) + rising.moved - start)
+                duration = max(duration, round(self._ends_at / self._unit) - self._leapt + rising.moved - start)
             yield Timed(frame, start, duration)
             self._judge_end()
 
     def _rising(self, rising: Rising, usual: int) -> Iterator[At]:
         """Yields the frames with times that rise."""
-        expected = 0
+        expected = None
         for frame, pts in self._decoded():
             duration = frame.duration or usual
-            pts = expected if pts is None else pts
+            pts = (expected or 0) if pts is None else pts - self._leapt
+            if expected is not None and self._leaps(pts, expected):
+                self._leapt, pts = self._leapt + pts - expected, expected
             expected = pts + duration
             yield from rising.add(frame, pts, duration)
             if rising.moved:
@@ -303,6 +307,18 @@ class VideoReader:
             if rising.misplaced:
                 self._notice("some frames have the wrong time: each is shown between its neighbours")
         yield from rising.rest()
+
+    def _leaps(self, pts: int, expected: int) -> bool:
+        """Returns whether a time is damaged: far ahead of what was expected, and of the end that the file declares."""
+        start, end = self._declared_span()
+        time, ahead = float(pts * self._unit), float((pts - expected) * self._unit)
+        if end <= start or ahead < LEAP or time < end + LEAP:
+            return False
+        if self.strict:
+            raise InputError(f"'{self.path}': a time jumps {ahead:.0f} s ahead; strict=false goes on")
+        self._bad.append(float(expected * self._unit))
+        self._notice(f"a time jumps {ahead:.0f} s ahead, behind the end of the file: what follows is moved back")
+        return True
 
     def _evened(self, frames: Iterator[Timed], step: int) -> Iterator[Timed]:
         """Yields the frames at a constant rate, shown for `step` of its unit; the first stays where it is.

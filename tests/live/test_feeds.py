@@ -1,4 +1,5 @@
 import contextlib
+import io
 import itertools
 import os
 import socket
@@ -16,7 +17,7 @@ import pytest
 from fakes import FakeSource, captures, number_of
 from media import clip, pictures
 
-from fastnst.errors import InputError
+from fastnst.errors import DamagedInput, InputError
 from fastnst.live import feeds
 
 
@@ -54,6 +55,22 @@ def test_raw_pipe_is_read_to_the_byte_and_a_frame_is_there_before_the_next_is_se
         other_end.write(frames[1:].tobytes())
         other_end.close()
         assert [pixels.tolist() for pixels, _ in source] == frames[1:].tolist()
+
+
+@pytest.mark.parametrize("form", ["rawvideo", "yuv4mpegpipe"])
+@pytest.mark.parametrize("missing", [0, 1, 400, 24 * 16 * 3 - 1, 24 * 16 * 3 + 2])
+def test_pipe_that_ends_inside_a_frame_gives_the_frames_before_it_and_says_so(form, missing):
+    size = 24 * 16 * 3
+    raw, options = bytes(3 * size), {"pixel_format": "rgb24", "video_size": "24x16", "framerate": "25"}
+    if form == "yuv4mpegpipe":
+        raw, options = b"YUV4MPEG2 W24 H16 F25:1 Ip C444\n" + b"".join([b"FRAME\n" + bytes(size)] * 3), {}
+    each = size + 6 * (form == "yuv4mpegpipe")
+    source, given = feeds.stream(io.BytesIO(raw[: len(raw) - missing]), "the pipe", form, options), 0
+    ends = pytest.raises(DamagedInput, match="the pipe ended inside a frame") if missing else contextlib.nullcontext()
+    with ends:
+        for _ in source:
+            given += 1
+    assert given == 3 - (missing + each - 1) // each
 
 
 def test_file_on_a_screen_is_not_faster_than_it_should_be(tmp_path):
