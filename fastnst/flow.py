@@ -104,7 +104,9 @@ def farneback_flow(
     """Returns the flow from each frame to its next one, from their 8-bit luma, on the device of `frame`.
 
     It shares nothing with `dis_flow`, so its errors are different ones. Use it to judge what was made along that flow.
-    Its end-point errors are 2 to 4 times those of `dis_flow`; it takes a third of the time.
+    Its end-point errors are 2 to 4 times those of `dis_flow`; it takes half the time. Fine strokes that follow the true
+    motion perfectly have a warping error of 3 to 15 grey levels along it, and of 1 to 5 along `dis_flow` (six pairs of
+    frames with known flow, 384 pixels).
 
     Source: Farneback 2003 (SCIA), "Two-Frame Motion Estimation Based on Polynomial Expansion"; OpenCV's
     implementation, five levels, a window of 15 pixels.

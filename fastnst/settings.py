@@ -492,8 +492,8 @@ class EvaluateSettings(LookSettings, MachineSettings):
     )
     frames: int | None = option(24, "of each clip, from its start; null: all", low=2)
     flow: Literal["farneback", "dis"] = option(
-        "farneback", "optical flow along which frames are compared; dis is nearer to the truth, but nets with a canvas "
-        "and smooth follow it themselves, and are judged too well by it",
+        "farneback", "optical flow along which frames are compared; dis is nearer to the truth, but the canvas and "
+        "smooth follow it themselves, and look better by it than they are",
     )  # fmt: skip
     style_image: str | None = option(
         None, "the style picture, for the style loss: a file, or a drawn one's name; null: what the checkpoint names",

@@ -39,14 +39,17 @@ TABLES = {  # heading, and by column the metric and its decimals; the files have
 }  # fmt: skip
 LEGEND = """\
 camera: how far it moves, pixels per frame; above {fixed} it counts as moving, and the clip has no static figures.
-still: share of the pixels that hold still in the input. static: change from frame to frame there; / input: how many
-times the input's own; seen: share of these pixels that change by more than {visible:g}. warp: change along the motion,
-over 1 and 10 frames, by {flow} flow. shift, rotation, zoom: motion error. contrast: deviation of the pixels. All
-these are in grey levels. Lai, stab: warping and stability error, of [0, 1]. noise: gain for noise of so many grey
-levels. style, content: losses; of input: the style loss of the frames as they came. -: not measured.
+still: share of the pixels that hold still in the input. static: how much these change from frame to frame, grey levels.
+/ input: how many times the input's own static. seen: share of the still pixels that change by more than {visible:g}.
+warp: change along the motion, by {flow} flow, over 1 and 10 frames, grey levels.
+Lai, stab: warping and stability error over 1 and 10 frames, of [0, 1].
+noise: how many times stronger noise of 1, 2, 4 or 8 grey levels comes out.
+shift, rotation, zoom: error under that motion of the camera, grey levels.
+style, content: losses. of input: the style loss of the frames before they are stylized.
+contrast: deviation of the pixels, grey levels. -: not measured.
 {means}
-The mean of / input is the mean of static over that of the input. What is flatter is steadier: compare at one style
-loss."""
+The mean of / input is the mean of static divided by that of the input.
+A flat picture is a steady one: compare nets that have the same style loss."""
 
 STYLE_COLOURS = ("#1b6ca8", "#c8321e", "#2e8b57", "#8a4fa3", "#b8860b", "#444444")  # of the plot
 NAME_FONT = ImageFont.load_default(16)
@@ -186,8 +189,8 @@ def plot_front(rows: Sequence[Row], styles: Mapping[str, str], path: Path) -> No
     if not math.isnan(floor):
         axes.axhline(floor, color="#222222", linestyle="--", linewidth=1, label="the input itself")
         axes.legend(loc="upper right", frameon=False)
+    axes.margins(x=0.15, y=0.1)
     axes.set_ylim(bottom=0)
-    axes.margins(x=0.15)
     axes.grid(color="#eeeeee")
     with replaced(path) as part:
         figure.savefig(part, format="png", dpi=100)
