@@ -69,6 +69,7 @@ class CarriedTracks:
         self._targets: dict[int, Stream] = {}
         self._encoded: set[int] = set()
         self._unwrap: dict[int, BitStreamFilterContext] = {}
+        self._shapes: dict[int, tuple[int, int]] = {}  # rate and channels of those, as their headers say
         self._rising: dict[int, Rising] = {}
         self._sound_ends: dict[int, int] = {}  # of encoded tracks, in samples
         self._resamplers: dict[int, tuple[tuple[str, str, int], AudioResampler]] = {}  # and what each takes
@@ -151,6 +152,8 @@ class CarriedTracks:
         self._filled.add(packet.stream_index)
         if packet.stream_index not in self._encoded:
             unwrap = self._unwrap.get(packet.stream_index)
+            if unwrap:
+                self._warn_of_change(packet)
             for each in unwrap.filter(packet) if unwrap else [packet]:
                 if each.dts is not None:
                     each.stream, each.time_base = target, time_base
@@ -161,6 +164,15 @@ class CarriedTracks:
             frames = cast("list[AudioFrame]", packet.decode())
         for frame in frames:
             self._encode(packet.stream_index, self._resampled(packet.stream_index, frame))
+
+    def _warn_of_change(self, packet: av.Packet) -> None:
+        """Says so if AAC changes its rate or channels: packets without their headers do not tell any more."""
+        header = bytes(packet)[:4]
+        if len(header) == 4:
+            shape = header[2] & 0x3D, header[3] & 0xC0
+            if self._shapes.setdefault(packet.stream_index, shape) != shape:
+                self._shapes[packet.stream_index] = shape
+                log.warning("the AAC sound changes its rate or channels on the way; audio=aac makes it the same")
 
     def _resampled(self, index: int, frame: AudioFrame) -> list[AudioFrame]:
         """Returns decoded sound as the encoder of its track takes it; its layout or rate may change on the way."""

@@ -214,6 +214,22 @@ def test_sound_that_changes_on_the_way_is_encoded_to_its_end(tmp_path: Path, cap
     assert seconds[-1] - seconds[0] == pytest.approx(2, abs=0.1)
 
 
+def test_copied_aac_that_changes_on_the_way_gets_a_warning(tmp_path: Path, caplog):
+    parts = [
+        ffmpeg(
+            *pictures(0.4), *tone(0.4), "-c:v", "libx264", "-c:a", "aac", "-ac", channels, "-output_ts_offset", offset,
+            tmp_path / f"{channels}.ts",
+        )
+        for channels, offset in ((1, 0), (2, 0.5))
+    ]  # fmt: skip
+    (tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    copy(tmp_path / "in.ts", tmp_path / "out.mp4")
+    assert "the AAC sound changes its rate or channels on the way; audio=aac makes it the same" in caplog.messages
+    caplog.clear()
+    copy(parts[0], tmp_path / "same.mp4")
+    assert not caplog.text
+
+
 TAGS = {
     "title": "T",
     "com.apple.quicktime.location.ISO6709": "+48.2-16.3+151/",
