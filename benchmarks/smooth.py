@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastnst.checkpoint import load_checkpoint
-from fastnst.dials import Smooth
-from fastnst.flow import dis_flow, occlusion_mask
+from fastnst.flow import at_full_size, backward_flow, dis_flow, half_luma, occlusion_mask
 from fastnst.images import load_style, save_image, to_array, to_float, to_tensor
 from fastnst.losses import gram_matrix, style_loss
 from fastnst.metrics import contrast, mean_absolute_warping_error, static_flicker, static_mask
 from fastnst.shots import Shot
+from fastnst.smooth import MotionAverage
 from fastnst.vgg import load_vgg
 from fastnst.video.reader import VideoReader
 
@@ -31,16 +31,15 @@ AMOUNTS = (0.0, 0.5, 0.8, 0.9)
 MOVED, RECENT, NEAR = 15, 5, 16  # grey levels of change, frames that a trail would last, pixels kept clear of motion
 
 
-class Painted(nn.Module):
-    """A net that gives what is painted already, so that it is painted once for all amounts."""
-
-    def __init__(self, painted: Tensor) -> None:
-        super().__init__()
-        self.painted = painted
-
-    def forward(self, content: Tensor) -> Tensor:
-        """Returns the painting of the whole clip."""
-        return self.painted
+def averaged(content: Tensor, stylized: Tensor, amount: float) -> Tensor:
+    """Returns stylized frames, (T, 3, H, W), averaged along the motion of the input as `smooth=amount` does."""
+    average, frames, before = MotionAverage(amount), [], None
+    for frame, own in zip(content.split(1), stylized.split(1), strict=True):
+        half = half_luma(frame)
+        flow = None if before is None else at_full_size(backward_flow(before, half), frame)
+        frames.append(average.next(frame, own, flow))
+        before = half
+    return torch.cat(frames)
 
 
 @torch.inference_mode()
@@ -59,7 +58,7 @@ def main() -> None:
         still, flows, where = static_mask(content.split(1)), flows_of(content), motion(content)
         smooth = plain
         for amount in AMOUNTS:
-            smooth = Smooth(Painted(plain), amount)(content)
+            smooth = averaged(content, plain, amount)
             flicker, of_input = flicker_of(smooth, still), flicker_of(content, still)
             along = statistics.mean(
                 mean_absolute_warping_error(smooth[t, None], smooth[t + 1, None], flow, mask).item()

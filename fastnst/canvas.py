@@ -138,7 +138,7 @@ class CarriedCanvas:
 
     def next(
         self,
-        half: UInt8[np.ndarray, "rows columns"],
+        half: UInt8[np.ndarray, "rows columns"] | None,
         flow: Float[np.ndarray, "rows columns 2"] | None,
         height: int,
         width: int,
@@ -146,12 +146,12 @@ class CarriedCanvas:
         """Returns the canvas of the stream's next frame.
 
         Args:
-            half: luma of the frame at half its size, see `fastnst.flow.half_luma`.
+            half: luma of the frame at half its size, see `fastnst.flow.half_luma`; not needed if the motion is fixed.
             flow: from it to the one before, in its pixels; None where a scene begins.
             height: of the frame.
             width: of the frame.
         """
-        if self.motion == "fixed":
+        if self.motion == "fixed" or half is None:
             return self.texture * fixed_canvas(height, width)
         size = (-(-width // CELL), -(-height // CELL))
         cells = cv2.resize(half, size, interpolation=cv2.INTER_AREA).astype(np.float32)

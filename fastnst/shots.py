@@ -113,7 +113,7 @@ class Shot(nn.Module):
         self.statistics: Sequence[Statistics] | None = None
         self.age, self.measured = 0, None  # frames since they were measured, and that frame, small
         self.before: Tensor | None = None  # the last frame, small
-        self.half: np.ndarray | None = None  # its luma at half the size
+        self.halved: np.ndarray | None = None  # its luma at half the size
         for part in (self.canvas, self.average):
             if part is not None:
                 part.reset()
@@ -122,7 +122,7 @@ class Shot(nn.Module):
         """Returns what is remembered, by name, for `recall`; nothing before the first frame."""
         if self.before is None:
             return {}
-        kept = {"before": self.before} | ({} if self.half is None else {"half": torch.from_numpy(self.half)})
+        kept = {"before": self.before} | ({} if self.halved is None else {"half": torch.from_numpy(self.halved)})
         if self.measured is not None:
             kept |= {"measured": self.measured, "age": torch.tensor(self.age)}
         for number, own in enumerate(self.statistics or ()):
@@ -138,7 +138,7 @@ class Shot(nn.Module):
         if not memory:
             return
         self.before, half = memory["before"], memory.get("half")
-        self.half = None if half is None else half.cpu().numpy()
+        self.halved = None if half is None else half.cpu().numpy()
         self.measured, self.age = memory.get("measured"), int(memory.get("age", 0))
         layers = range(sum(name.startswith("norm.mean.") for name in memory))
         if layers:
@@ -164,13 +164,13 @@ class Shot(nn.Module):
         height, width = frame.shape[-2:]
         if self.needs_flow:
             half = half_luma(frame)
-            if self.half is not None and self.half.shape == half.shape:
-                flow = backward_flow(self.half, half)
-            self.half = half
+            if self.halved is not None and self.halved.shape == half.shape:
+                flow = backward_flow(self.halved, half)
+            self.halved = half
         if self.canvas is None:
             stylized = self.stylize(frame)
         else:
-            stylized = self.stylize(frame, self.canvas.next(self.half, flow, height, width))
+            stylized = self.stylize(frame, self.canvas.next(self.halved, flow, height, width))
         if self.average is None:
             return stylized
         return self.average.next(frame, stylized, None if flow is None else at_full_size(flow, frame))

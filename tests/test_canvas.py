@@ -90,7 +90,7 @@ def test_canvas_of_a_still_picture_with_noise_stays_to_the_bit():
 
 def test_canvas_moves_along_with_the_picture_by_whole_pixels():
     carried, pictures = CarriedCanvas(1.0), halves(0, 2, 4)
-    first = carried.next(pictures[0], None, 192, 256)
+    first = last = carried.next(pictures[0], None, 192, 256)
     for picture in pictures[1:]:
         last = carried.next(picture, flow_of(2), 192, 256)
     inner = (slice(None), slice(None), slice(40, -40), slice(40, -60))

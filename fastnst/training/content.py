@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -62,14 +62,12 @@ class Items:
             soft: share of the photos that are put out of focus.
         """
         if isinstance(self.training[0], FramePair):
-            kind: Callable[..., Dataset] = Clips
-            training = Clips(self.training, image_size)
-        else:
-            kind = Photos
-            training = Photos(self.training, image_size, soft=soft)
-            if self.beside:
-                training = PhotosAndClips(training, Clips(self.beside, image_size))
-        return training, kind(self.validation, image_size, augment=False)
+            training, validation = cast(tuple[list[FramePair], ...], (self.training, self.validation))
+            return Clips(training, image_size), Clips(validation, image_size, augment=False)
+        photos, aside = cast(tuple[list[Path], ...], (self.training, self.validation))
+        beside = Clips(self.beside, image_size) if self.beside else None
+        crops = Photos(photos, image_size, soft=soft)
+        return PhotosAndClips(crops, beside) if beside is not None else crops, Photos(aside, image_size, augment=False)
 
 
 def find_items(data: DataSettings, first: bool = True) -> Items:

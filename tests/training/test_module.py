@@ -1,4 +1,5 @@
 import math
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from fastnst.net import StylizationNet
 from fastnst.settings import LossSettings, TemporalSettings, TrainerSettings
 from fastnst.training.module import StyleTransfer
 from fastnst.training.pairs import NextFrame
+from fastnst.training.photos import Photos
 from fastnst.training.saving import Saving, load_training_checkpoint
 from fastnst.vgg import load_vgg
 
@@ -156,7 +158,7 @@ def test_photo_that_breaks_in_mid_run_is_counted_and_ends_nothing(workers, tiny_
     for name in "abcd":
         Image.fromarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
     content, module = make_content(tmp_path, workers), make_module(tiny_vgg, max_steps=2)
-    content.training.items[0].write_text("<html>")
+    cast(Photos, content.training).items[0].write_text("<html>")
     trainer = make_trainer(tmp_path, 2)
     trainer.fit(module, content)  # 2 photos in 2 steps of 2
     assert trainer.global_step == 2

@@ -1,6 +1,8 @@
 """Sound, subtitles, chapters and tags around the pictures."""
 
+from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -191,7 +193,10 @@ def test_chapters_that_overlap_keep_their_titles_and_starts(tmp_path: Path, endi
     both = ("-i", tmp_path / "tags.txt", "-map", 0, "-map_chapters", 1, "-c:v", "libx264")
     copy(ffmpeg(*pictures(), *both, tmp_path / "in.mkv"), tmp_path / f"out{ending}")
     with av.open(str(tmp_path / f"out{ending}")) as container:
-        found = [(each["metadata"]["title"], float(each["start"] * each["time_base"])) for each in container.chapters()]
+        found = [
+            (each["metadata"]["title"], float(each["start"] * cast(Fraction, each["time_base"])))
+            for each in container.chapters()
+        ]
     assert found == [("A", 0), ("B", 0), ("C", 0.3)]
 
 
@@ -295,6 +300,8 @@ def test_sound_subtitles_and_chapters_are_cut_with_the_pictures(tmp_path: Path):
     assert [time for time, _ in subtitles] == pytest.approx([0, 1], abs=2e-3)
     with av.open(str(tmp_path / "out.mkv")) as container:
         edges = [
-            float(chapter[edge] * chapter["time_base"]) for chapter in container.chapters() for edge in ("start", "end")
+            float(chapter[edge] * cast(Fraction, chapter["time_base"]))
+            for chapter in container.chapters()
+            for edge in ("start", "end")
         ]
         assert edges == pytest.approx([0, 0.8, 0.8, 1.6], abs=2e-3)
