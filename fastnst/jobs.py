@@ -141,7 +141,7 @@ def check_folder(out: Path | None, count: int) -> None:
 
 
 def run_all(jobs: Sequence[Job], stylize: Callable[[Job], Summary], overwrite: bool, report: str) -> None:
-    """Does job after job, goes on after one that fails, and prints what became of each.
+    """Does one job after the other, also after one that fails, and prints what became of each.
 
     Args:
         jobs: what to do. A job whose result is there already is skipped: results appear whole or not at all.

@@ -2,9 +2,10 @@
 
 To add an option: write a field `name: type = option(default, "What it does, and when one wants it", low=.., high=..)`;
 `Option` in `fastnst.schema` lists what else it can say. `--help`, the check and "did you mean" follow from that.
-To add a command: write a class `NameSettings(Settings)`, and run `cli.main(command, NameSettings, USAGE)`; the command
-gets the checked object. A group `x.y` is a class with `PREFIX = "x."`, named in the command's class as `x: XSettings =
-group(XSettings)`; if there is a folder `conf/x/`, its files are the choices of `x=...`, and hold only what differs.
+To add a command: write a class `NameSettings(Settings)`, a module whose `main(argv)` runs `cli.main(command,
+NameSettings, USAGE, argv)`, and a row in `fastnst/__main__.py`; the command gets the checked object. A group of options
+`x.y` is a class with `PREFIX = "x."`, named in the command's class as `x: XSettings = group(XSettings)`; if there is a
+folder `conf/x/`, its files are the choices of `x=...`, and hold only what differs.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def is_time(text: str) -> None:
 def is_preview(text: str) -> None:
     """Raises ConfigError if `preview` is neither a number of frames nor times."""
     if re.fullmatch(r"\d+", text):
-        if not 1 <= int(text) <= MOST:
+        if len(text) > 9 or not 1 <= int(text) <= MOST:
             raise ConfigError(f"preview={text} should be from 1 to {MOST} frames; for a time write {text}s")
         return
     from fastnst.video.reader import time_named

@@ -227,7 +227,7 @@ class Stylizer:
         if stylized is None:
             height, width = pixels.shape[-2:]
             self.net.max_pixels = min(self.net.max_pixels, height * width) // SMALLER
-            log.warning("out of memory on %s; going on in tiles of %d pixels", self.device, self.net.max_pixels)
+            log.warning("out of memory on %s; continuing in tiles of %d pixels", self.device, self.net.max_pixels)
             stylized = self._stylized(pixels, stream)
             if stylized is None:
                 raise EnvironmentFault(self._lacking(width, height))
@@ -246,7 +246,7 @@ class Stylizer:
         return None
 
     def _lacking(self, width: int, height: int) -> str:
-        """Returns how much memory a frame takes in tiles as small as they are now, and what would help."""
+        """Returns a message: how much memory a frame takes in tiles as small as they are now, and what would help."""
         tile = self.net.max_pixels
         needed = (HELD * width * height + BYTES * tile) / 1e9
         frame = f"a {width}x{height} frame needs about {needed:.2g} GB in tiles of {tile} pixels"
@@ -256,7 +256,7 @@ class Stylizer:
     def image(
         self, array: UInt8[np.ndarray, "height width 3"], look: LookSettings | None = None
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """Returns an RGB picture, 0-255, stylized; of the `look` count strength, color, scale, texture."""
+        """Returns an RGB picture, 0-255, stylized; of the `look`, strength, color, scale and texture matter."""
         pixels = torch.from_numpy(np.require(array, requirements=["C", "W"])).permute(2, 0, 1)[None]  # (1, 3, H, W)
         stream = self.stream(replace(look or LookSettings(), norm="frame", canvas_motion="fixed", smooth=0.0))
         return self.frames(pixels, stream)[0].permute(1, 2, 0).contiguous().numpy()

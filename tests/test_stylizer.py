@@ -63,7 +63,7 @@ def test_importing_the_package_does_not_import_torch_and_offers_stylizer():
 @pytest.mark.parametrize("shape", [(48, 64, 3), (37, 53, 3), (1, 1, 3)])
 def test_image_has_the_size_of_the_input_and_is_what_the_net_says(shape: tuple[int, int, int]):
     net, array = small_net(), noise(*shape).numpy()
-    stylized = Stylizer(net, "cpu").image(array)
+    stylized = Stylizer(net, "cpu").image(array, LookSettings(texture=1.0))
     expected = to_uint8(net(to_float(torch.from_numpy(array).permute(2, 0, 1))[None]))[0].permute(1, 2, 0).numpy()
     assert stylized.dtype == np.uint8
     np.testing.assert_array_equal(stylized, expected)
@@ -122,7 +122,7 @@ def test_out_of_memory_is_tried_once_more_in_smaller_tiles(caplog: pytest.LogCap
     expected = Stylizer(net, "cpu").frames(pixels)
     met, stylizer = greedy(net, 160 * 32 // 2), Stylizer(net, "cpu")
     assert (stylizer.frames(pixels).int() - expected.int()).abs().max() <= 1  # rounding
-    assert caplog.messages == ["out of memory on cpu; going on in tiles of 1280 pixels"]
+    assert caplog.messages == ["out of memory on cpu; continuing in tiles of 1280 pixels"]
     assert max(met) <= 160 * 32 // 4
     stylizer.frames(pixels)
     assert len(caplog.messages) == 1  # tiles stay small
