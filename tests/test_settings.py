@@ -115,18 +115,8 @@ def test_a_resumed_render_compares_all_settings_but_those_that_leave_the_result_
     """A new setting is compared, unless it says `may_change`: then this list grows."""
     free = {
         *("video", "ckpt", "out"),  # compared as what they hold: the input's size and time, the net's weights
-        *(
-            "overwrite",
-            "resume",
-            "strict",
-            "report",
-            "audio",
-            "device",
-            "engine",
-            "threads",
-            "batch",
-            "max_pixels_per_pass",
-        ),
+        *("overwrite", "resume", "strict", "report", "preview", "audio"),
+        *("device", "engine", "threads", "batch", "max_pixels_per_pass"),
     }
     found = InferSettings(video="x", ckpt="y")
     assert found.flat().keys() - found.flat(compared=True).keys() == free
