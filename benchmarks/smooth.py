@@ -1,78 +1,81 @@
-"""What `smooth` does to a painted clip: PYTHONPATH=. python benchmarks/smooth.py picasso clip.mp4 other.mp4 [FOLDER].
+"""What `smooth` does to stylized clips: PYTHONPATH=. python benchmarks/smooth.py picasso clip.mp4 other.mp4 [FOLDER].
 
-Prints, in grey levels, the change from frame to frame where the input holds still, and in all along the optical flow;
-contrast and style loss, which should stay; and how far the averaged painting is from the plain one: where the input
-moves (0 is right), where it moved in the last five frames but does no more (a trail would show here), and elsewhere.
-With a FOLDER: the last frame of each clip there, input, plain, smooth, and four times their difference on grey.
+For each clip and amount: the change along the motion above the input's own (grey levels, where the flow can be trusted;
+the flow is Farneback's, as the average itself follows DIS); the change from frame to frame where a fixed camera's input
+holds still, as a multiple of the input's; sharpness (deviation of the Laplacian) and style loss relative to the plain
+result. Then the means over moving and over fixed cameras, and the time that one frame takes. With a FOLDER: the last
+frame of each clip there, input, plain, and at the default amount.
 """
 
 from __future__ import annotations
 
-import statistics
 import sys
+from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
+from time import process_time
 
+import cv2
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fastnst.checkpoint import load_checkpoint
-from fastnst.flow import at_full_size, backward_flow, dis_flow, half_luma, occlusion_mask
-from fastnst.images import load_style, save_image, to_array, to_float, to_tensor
+from fastnst.flow import at_full_size, backward_flow, half_luma, occlusion_mask
+from fastnst.images import load_image, luma, save_image, to_array, to_float, to_tensor, to_uint8
 from fastnst.losses import gram_matrix, style_loss
-from fastnst.metrics import contrast, mean_absolute_warping_error, static_flicker, static_mask
+from fastnst.metrics import mean_absolute_warping_error, static_flicker, static_mask
+from fastnst.settings import LookSettings
 from fastnst.shots import Shot
 from fastnst.smooth import MotionAverage
 from fastnst.vgg import load_vgg
 from fastnst.video.reader import VideoReader
 
-MAX_SIDE, FRAMES = 384, 24  # pixels, frames of each clip
-AMOUNTS = (0.0, 0.5, 0.8, 0.9)
-MOVED, RECENT, NEAR = 15, 5, 16  # grey levels of change, frames that a trail would last, pixels kept clear of motion
-
-
-def averaged(content: Tensor, stylized: Tensor, amount: float) -> Tensor:
-    """Returns stylized frames, (T, 3, H, W), averaged along the motion of the input as `smooth=amount` does."""
-    average, frames, before = MotionAverage(amount), [], None
-    for frame, own in zip(content.split(1), stylized.split(1), strict=True):
-        half = half_luma(frame)
-        flow = None if before is None else at_full_size(backward_flow(before, half), frame)
-        frames.append(average.next(frame, own, flow))
-        before = half
-    return torch.cat(frames)
+MAX_SIDE, FRAMES, EVERY = 384, 20, 8  # pixels; frames of each clip; frames between those whose style is measured
+AMOUNTS = (0.0, 0.6, 0.8, 1.0)
+FIXED = "static"  # how the clips of a fixed camera are called
+STYLES = Path(__file__).parent.parent / "paintings"
 
 
 @torch.inference_mode()
 def main() -> None:
-    """Prints one row per clip and amount."""
+    """Prints one row per clip and amount, and the means."""
+    cv2.setNumThreads(1)
     checkpoint, vgg = load_checkpoint(sys.argv[1]), load_vgg()
-    style = {name: gram_matrix(each) for name, each in vgg(to_tensor(load_style(checkpoint.style, 384))[None]).items()}
+    picture = np.array(load_image(STYLES / f"{checkpoint.style}.png").resize((384, 384)))
+    style = {name: gram_matrix(each) for name, each in vgg(to_tensor(picture)[None]).items()}
     paths = [Path(name) for name in sys.argv[2:]]
     folder = paths.pop() if paths[-1].is_dir() else None
-    print(f"{checkpoint.style}, {FRAMES} frames, longer side {MAX_SIDE} pixels\n")
-    print("| clip | smooth | flicker | times the input | along flow | contrast | style loss | moving | trail | else |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("| clip | smooth | along the motion above input | of plain | flicker / input | sharpness | style loss | ms |")
+    print("|---|---|---|---|---|---|---|---|")
+    means: dict[tuple[str, float], list[list[float]]] = defaultdict(list)
     for path in paths:
         content = read(path)
-        plain = Shot(checkpoint.net)(content)
-        still, flows, where = static_mask(content.split(1)), flows_of(content), motion(content)
-        smooth = plain
+        plain, flows, still = Shot(checkpoint.net)(content), flows_of(content), static_mask(content.split(1))
+        kind = "fixed" if path.stem.startswith(FIXED) else "moving"
+        before: list[float] = []
         for amount in AMOUNTS:
-            smooth = averaged(content, plain, amount)
-            flicker, of_input = flicker_of(smooth, still), flicker_of(content, still)
-            along = statistics.mean(
-                mean_absolute_warping_error(smooth[t, None], smooth[t + 1, None], flow, mask).item()
-                for t, (flow, mask) in flows.items()
-            )
-            loss = style_loss(vgg(smooth[::8]), style).item()
-            off = 255 * (smooth - plain)[1:].abs().mean(1, keepdim=True)
-            cells = [f"{flicker:.3f}", f"{flicker / of_input:.2f}" if of_input > 0.01 else "-", f"{along:.3f}"]
-            cells += [f"{contrast(smooth).mean().item():.1f}", f"{loss:.3f}"]
-            cells += [f"{((off * mask).sum() / mask.sum()).item():.2f}" for mask in where]
-            print(f"| {path.stem} | {amount} | " + " | ".join(cells) + " |", flush=True)
-        if folder:
-            last = [each[-1] for each in (content, plain, smooth)]
-            save_image(to_array(torch.cat([*last, 0.5 + 4 * (last[2] - last[1])], 2)), folder / f"{path.stem}.png")
+            smooth, ms = averaged(content, plain, amount)
+            above = along(smooth, flows) - along(content, flows)
+            flicker = flicker_of(smooth, still) / flicker_of(content, still) if kind == "fixed" else float("nan")
+            found = [above, sharpness(smooth), style_loss(vgg(smooth[3::EVERY]), style).item()]
+            before = before or found
+            relative = [now / then for now, then in zip(found, before, strict=True)]
+            row = [above, relative[0], flicker, *relative[1:], ms]
+            means[kind, amount].append(row)
+            print(line(path.stem, amount, row), flush=True)
+            if folder and amount == LookSettings().smooth:
+                last = [each[-1] for each in (content, plain, smooth)]
+                save_image(to_array(torch.cat(last, 2)), folder / f"{path.stem}.png")
+    for (kind, amount), rows in means.items():
+        print(line(f"mean, {kind}", amount, [fmean(column) for column in zip(*rows, strict=True)]))
+
+
+def line(name: str, amount: float, row: list[float]) -> str:
+    """Returns a row of the table."""
+    cells = (f"{value:.2f}" if value == value else "-" for value in row)
+    return f"| {name} | {amount} | {' | '.join(cells)} |"
 
 
 def read(path: Path) -> Tensor:
@@ -86,28 +89,50 @@ def read(path: Path) -> Tensor:
     return torch.cat(frames)
 
 
-def flows_of(content: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
-    """Returns the flow from every third frame to its next one, and the mask where it can be trusted."""
-    flows = {}
-    for t in range(0, len(content) - 1, 3):
-        flow = dis_flow(content[t, None], content[t + 1, None])
-        flows[t] = flow, occlusion_mask(flow, dis_flow(content[t + 1, None], content[t, None]))
+def averaged(content: Tensor, plain: Tensor, amount: float) -> tuple[Tensor, float]:
+    """Returns the average of the plain result along the motion, and how long a frame takes, flow included, ms."""
+    average, frames, best = MotionAverage(amount), [plain[:1]], float("inf")
+    average.next(content[:1], plain[:1], None)
+    for t in range(1, len(content)):
+        frame, begun = content[t, None], process_time()
+        flow = backward_flow(half_luma(content[t - 1, None]), half_luma(frame))
+        frames.append(average.next(frame, plain[t, None], at_full_size(flow, frame)))
+        best = min(best, process_time() - begun)
+    return torch.cat(frames), 1000 * best
+
+
+def flows_of(content: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Returns Farneback's flow from each frame to its next one, and the mask where it can be trusted."""
+    grey = [to_uint8(luma(frame))[0, 0].numpy() for frame in content.split(1)]
+    flows = []
+    for one, other in pairwise(grey):
+        there, back = (farneback(*pair) for pair in ((one, other), (other, one)))
+        flows.append((there, occlusion_mask(there, back)))
     return flows
 
 
-def motion(content: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns, for all frames but the first, where the input moves, where it did of late, and where neither is near."""
-    grainless = F.avg_pool2d(content, 5, stride=1, padding=2, count_include_pad=False)
-    moves = (255 * (grainless[1:] - grainless[:-1]).abs().amax(1, keepdim=True) > MOVED).float()
-    of_late = torch.stack([moves[max(0, t - RECENT) : t + 1].amax(0) for t in range(len(moves))])
-    near = F.max_pool2d(of_late, 2 * NEAR + 1, stride=1, padding=NEAR)
-    return moves, of_late - moves, 1 - near
+def farneback(one: np.ndarray, other: np.ndarray) -> Tensor:
+    """Returns the flow from one grey picture to another, (1, 2, H, W)."""
+    flow = cv2.FarnebackOpticalFlow.create(numLevels=5, winSize=15, polyN=7, polySigma=1.5).calc(one, other, None)  # pyright: ignore
+    return torch.from_numpy(flow).permute(2, 0, 1)[None].contiguous()
+
+
+def along(frames: Tensor, flows: list[tuple[Tensor, Tensor]]) -> float:
+    """Returns the mean change along the motion, grey levels."""
+    pairs = zip(frames[:-1].split(1), frames[1:].split(1), flows, strict=True)
+    return fmean(mean_absolute_warping_error(one, other, *flow).item() for one, other, flow in pairs)
+
+
+def sharpness(frames: Tensor) -> float:
+    """Returns the deviation of the Laplacian of the later half of the frames, grey levels."""
+    grey = [255 * luma(frame)[0, 0].numpy() for frame in frames[len(frames) // 2 :].split(1)]
+    return fmean(float(cv2.Laplacian(each, cv2.CV_32F).std()) for each in grey)
 
 
 def flicker_of(frames: Tensor, still: Tensor) -> float:
     """Returns the mean change from frame to frame under the mask, grey levels."""
     pairs = zip(frames[:-1].split(1), frames[1:].split(1), strict=True)
-    return statistics.mean(static_flicker(before, after, still).item() for before, after in pairs)
+    return fmean(static_flicker(before, after, still).item() for before, after in pairs)
 
 
 if __name__ == "__main__":
