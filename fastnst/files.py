@@ -131,6 +131,8 @@ def kind_of(path: Path) -> Kind:
     if path.suffix.lower() not in PICTURES:
         return "video"
     try:
+        if not path.is_file():
+            return "picture"
         with open(path, "rb") as file:
             start = file.read(12)
     except (OSError, ValueError):
@@ -142,6 +144,8 @@ def kind_of(path: Path) -> Kind:
 def picture_format(path: Path) -> tuple[str, bool]:
     """Returns the format of a picture, as Pillow names it, and whether it has several frames; "" if it is none."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return "", False
         with open(path, "rb") as file:
             start = file.read(32)
             for magic, form in STARTS.items():

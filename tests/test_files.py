@@ -1,10 +1,13 @@
 """What a file is, by its content."""
 
+import os
+
 import pytest
 from media import silent
 from PIL import Image
 
-from fastnst.files import kind_of, picture_format
+from fastnst.errors import InputError
+from fastnst.files import check_input, kind_of, picture_format
 
 FRAMES = [Image.new("RGB", (16, 12), colour) for colour in ("red", "green", "blue")]
 
@@ -59,3 +62,11 @@ def test_what_the_content_does_not_say_the_ending_says(tmp_path):
 def test_video_is_a_video_whatever_it_is_called(tmp_path):
     for form in ("mp4", "matroska", "avi"):
         assert kind_of(silent(tmp_path / "a.jpg", "-f", form, seconds=0.1, size="32x24")) == "video"
+
+
+def test_named_pipe_is_not_waited_for(tmp_path):
+    for name in ("a.png", "a.mp4", "a"):
+        os.mkfifo(tmp_path / name)
+        assert kind_of(tmp_path / name) == ("picture" if name == "a.png" else "video")
+        with pytest.raises(InputError, match="it is not a file"):
+            check_input(tmp_path / name, "input")
