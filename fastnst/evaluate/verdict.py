@@ -32,7 +32,7 @@ def give_verdict(settings: EvaluateSettings) -> None:
     total = None if None in lengths else sum(filter(None, lengths))
     out = Path(local_name(settings.out)) if settings.out else None
     if out:
-        prepare(out, settings.overwrite)
+        prepare_results(out, settings.overwrite)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     vgg = load_vgg(settings.vgg).to(find_device(settings.device))
@@ -79,7 +79,7 @@ def measure(
     return rows
 
 
-def prepare(out: Path, overwrite: bool) -> None:
+def prepare_results(out: Path, overwrite: bool) -> None:
     """Makes the folder of the results.
 
     Raises:

@@ -91,7 +91,7 @@ class Tally:
         self._say(f"{self._shown} frames, {fps:.1f} fps, {late}, {self._feed.dropped} dropped")
 
 
-def run(
+def stylize_stream(
     feed: Feed,
     styles: Sequence[LiveStyle],
     sink: Sink,
@@ -120,7 +120,7 @@ def run(
                 arrived = None
             if arrived is not None:
                 size = size or scaled_size(arrived.pixels.shape[1], arrived.pixels.shape[0], max_side)
-                frame = arrived._replace(pixels=fitted(arrived.pixels, size))
+                frame = arrived._replace(pixels=at_size(arrived.pixels, size))
             if frame is not None and (arrived is not None or controls.turned):
                 key = sink.show(controls.style.stylize(frame.pixels, controls.strength), frame.rate)
             else:
@@ -133,7 +133,7 @@ def run(
         tally.report(end=True)
 
 
-def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+def at_size(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """Returns the frame at a width and height."""
     fits = (pixels.shape[1], pixels.shape[0]) == size
     return pixels if fits else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
@@ -147,14 +147,14 @@ def live(settings: LiveSettings) -> None:
     from fastnst.live.styles import load_styles  # with torch, which takes seconds: what is wrong shows before
 
     styles = load_styles(listed(settings.ckpt), settings.device, settings.threads, settings)
-    feed = Feed(source, is_live, settings.give_up_s, say=say)
+    feed = Feed(source, is_live, settings.give_up_s, say=print_note)
     try:
-        run(feed, styles, sink, settings.strength, settings.max_side, say)
+        stylize_stream(feed, styles, sink, settings.strength, settings.max_side, print_note)
     finally:
         feed.close()
 
 
-def say(line: str) -> None:
+def print_note(line: str) -> None:
     """Prints a note on stderr."""
     cli.note(f"note: {cli.one_line(line)}")
 

@@ -158,5 +158,5 @@ def test_style_image_names_the_picture_that_a_checkpoint_does_not(command, video
 def test_results_without_matplotlib_are_refused_with_the_remedy_and_tables_are_not(monkeypatch, tmp_path):
     monkeypatch.setattr(verdict, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault, match=r"fastnst\[report\]"):
-        verdict.prepare(tmp_path / "out", overwrite=False)
+        verdict.prepare_results(tmp_path / "out", overwrite=False)
     assert not (tmp_path / "out").exists()
