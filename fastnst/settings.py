@@ -88,6 +88,12 @@ def is_file(video: str | tuple[str, ...]) -> None:
         raise ConfigError(f"video={video} is no file; {remedy}")
 
 
+def is_size(size: str) -> None:
+    """Raises ConfigError if `size` is not a width and a height."""
+    if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", size):
+        raise ConfigError(f"size={size} must be like 640x360")
+
+
 @dataclass(frozen=True, kw_only=True)
 class MachineSettings(Settings):
     """Where the net runs."""
@@ -243,6 +249,37 @@ def is_plain_name(name: str) -> None:
     """Raises ConfigError if `style.name` cannot be the name of a folder."""
     if not PLAIN_NAME.fullmatch(name):
         raise ConfigError(f"style.name={shown(name)} must be letters, digits, '.', '_' and '-', at most 60")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings(Settings):
+    """Settings of `export`: a trained net as a file for other programs."""
+
+    ckpt: str = option(None, "the trained net: a file, or the name of one that ships", example="picasso")
+    format: Literal["onnx", "openvino", "pt2"] = option(
+        "onnx", "onnx: for most runtimes, phones and browsers; openvino: for Intel's; pt2: for PyTorch"
+    )
+    out: str | None = option(None, "where to; null: the name of the net, here")
+    overwrite: bool = option(False, "replace a file that exists")
+    size: str | None = option(
+        None, "1280x720: for this size alone, with the canvas in the file; null: any size, the canvas is an input",
+        check=is_size,
+    )  # fmt: skip
+    pixels: Literal["float", "uint8"] = option(
+        "float",
+        "float: (batch, 3, height, width), RGB from 0 to 1; uint8: (batch, height, width, 3), RGB from 0 to 255",
+    )
+    norm_from: str | None = option(
+        None, "a video like those to come: its statistics are kept in the file, which is faster and holds still"
+    )
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Height and width, pixels; None for any."""
+        if self.size is None:
+            return None
+        width, height = map(int, self.size.split("x"))
+        return height, width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -408,6 +445,9 @@ class TrainSettings(Settings):
         may_change=True,
     )  # fmt: skip
     overwrite: bool = option(False, "start over in a folder that holds a run", may_change=True)
+    teacher: str | None = option(
+        None, "a trained net of this style that a smaller one learns from for the first half: net=lite teacher=picasso",
+    )  # fmt: skip
     vgg: str = option("auto", "weights of the loss network: auto, or the path of a file", may_change=True)
     wandb: bool = option(
         True, "log to W&B too, offline without an account; metrics.jsonl is always there", may_change=True
@@ -427,12 +467,6 @@ class TrainSettings(Settings):
             raise ConfigError("data.clips is for clips beside photos; with data=clips, data.root names the clips")
         if self.data.clips and self.temporal.pair == "none":
             raise ConfigError("data.clips needs a temporal loss: clips are for the motion in them; temporal=mixed")
-
-
-def is_size(size: str) -> None:
-    """Raises ConfigError if `size` is not a width and a height."""
-    if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", size):
-        raise ConfigError(f"size={size} must be like 640x360")
 
 
 def is_list(names: str | tuple[str, ...], option: str) -> None:

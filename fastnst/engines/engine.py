@@ -55,21 +55,21 @@ def chosen(engine: str, net: nn.Module, device: torch.device) -> str:
     own = isinstance(net, StylizationNet)
     if engine == "auto":
         able = FASTEST if own and device.type == "cpu" else ("torch",)
-        return next(name for name in able if not missing(name))
+        return next(name for name in able if not lacking(PACKAGES.get(name, ())))
     if engine != "torch" and not own:
         raise ConfigError(f"engine={engine} takes nets of fastnst only, not {type(net).__name__}; use engine=torch")
     if engine in PACKAGES and device.type != "cpu":
         raise ConfigError(f"engine={engine} works on the processor, not on {device}; use engine=torch or device=cpu")
-    if lacking := missing(engine):
-        raise EnvironmentFault(f"engine={engine} needs {', '.join(lacking)}: pip install 'fastnst[{engine}]'")
+    if names := lacking(PACKAGES.get(engine, ())):
+        raise EnvironmentFault(f"engine={engine} needs {', '.join(names)}: pip install 'fastnst[{engine}]'")
     if engine == "compile" and device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         raise EnvironmentFault("engine=compile needs a C++ compiler such as g++; use engine=torch")
     return engine
 
 
-def missing(engine: str) -> list[str]:
-    """Returns the packages that the engine needs and that are not installed."""
-    return [name for name in PACKAGES.get(engine, ()) if importlib.util.find_spec(name) is None]
+def lacking(packages: Sequence[str]) -> list[str]:
+    """Returns those of the packages that are not installed."""
+    return [name for name in packages if importlib.util.find_spec(name) is None]
 
 
 class Engine(StylizationNet):

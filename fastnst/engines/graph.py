@@ -11,11 +11,28 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from fastnst.net import Blur, ConvNorm, ResidualBlock, StylizationNet
+from fastnst.net import SMALLEST, STRIDE, Blur, ConvNorm, ResidualBlock, StylizationNet, missing
 from fastnst.shots import EPSILON, HASTE
 
 Values = Mapping[str, tuple[int, list[Any]]]  # by name, each its type and shape
 OPSET, IR = 17, 8  # of 2022: all runtimes of the last years read them
+OPERATORS = frozenset(
+    {
+        "Add",
+        "Concat",
+        "Conv",
+        "DepthToSpace",
+        "InstanceNormalization",
+        "Mul",
+        "Pad",
+        "Relu",
+        "Resize",
+        "Sigmoid",
+        "Slice",
+    }
+)  # of an exported file; TensorRT, Core ML, ncnn and browsers take them
+OPERATORS_OF_ANY_SIZE = frozenset({"Max", "Mod", "Shape", "Sub"})  # where the size is not fixed
+OPERATORS_OF_UINT8 = frozenset({"Cast", "Round", "Transpose"})
 
 
 class Graph:
@@ -163,3 +180,52 @@ def model_of(net: StylizationNet, norm: str) -> bytes:
             graph.add("Concat", *parts, output=f"moved_{name}", axis=1)
             outputs[f"moved_{name}"] = every
     return graph.model(inputs, outputs).SerializeToString()
+
+
+def exported(net: StylizationNet, shape: tuple[int, int] | None, pixels: str, field: Tensor) -> onnx.ModelProto:
+    """Returns the net as an ONNX model for other programs, for pictures of any size and number.
+
+    Args:
+        net: the net, with norm layers or folded.
+        shape: height and width; None: any. Then the canvas is an input of its own.
+        pixels: "float": (batch, 3, height, width) in [0, 1]; "uint8": (batch, height, width, 3).
+        field: the canvas, if the size is fixed.
+    """
+    graph, whole = Graph(), pixels == "uint8"
+    height, width = shape or ("height", "width")
+    size: list[Any] = ["batch", height, width, 3] if whole else ["batch", 3, height, width]
+    kind = TensorProto.UINT8 if whole else TensorProto.FLOAT
+    inputs: dict[str, tuple[int, list[Any]]] = {"content": (kind, size)}
+    seen = "content"
+    if whole:
+        seen = graph.add("Transpose", graph.add("Cast", seen, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
+        seen = graph.add("Mul", seen, graph.constant(1 / 255))
+    here = "" if shape else graph.add("Shape", seen, start=2, end=4)
+    if net.has_canvas:
+        canvas = graph.constant(field) if shape else "canvas"
+        if not shape:
+            inputs["canvas"] = (TensorProto.FLOAT, [1, 1, height, width])
+        red = graph.add("Slice", seen, *(graph.constant([place]) for place in (0, 1, 1)))
+        nothing = graph.add("Mul", red, graph.constant(0.0))  # one for each picture of the batch
+        canvas = graph.add("Add", nothing, graph.add("Add", canvas, graph.constant(0.5)))
+        seen = graph.add("Concat", seen, canvas, axis=1)
+    if shape:
+        lacking = [missing(length) for length in shape]
+        pads = graph.constant([0] * 6 + lacking) if any(lacking) else ""
+    else:
+        least = graph.add("Sub", graph.constant([SMALLEST, SMALLEST]), here)
+        step = graph.add("Mod", graph.add("Sub", graph.constant([0, 0]), here), graph.constant([STRIDE, STRIDE]))
+        pads = graph.add("Concat", graph.constant([0] * 6), graph.add("Max", least, step), axis=0)
+    if pads:
+        seen = graph.add("Pad", seen, pads, mode="edge")
+    stylized = graph.net(net, seen)
+    if pads:
+        end = graph.constant(list(shape)) if shape else here
+        stylized = graph.add("Slice", stylized, graph.constant([0, 0]), end, graph.constant([2, 3]))
+    if whole:
+        levels = graph.add("Round", graph.add("Mul", stylized, graph.constant(255.0)))
+        stylized = graph.add("Transpose", graph.add("Cast", levels, to=TensorProto.UINT8), perm=[0, 2, 3, 1])
+    graph.nodes[-1].output[0] = "stylized"
+    model = graph.model(inputs, {"stylized": (kind, size)})
+    onnx.checker.check_model(model)
+    return model

@@ -16,12 +16,13 @@ from fastnst.canvas import drawn_canvas
 from fastnst.checkpoint import is_finite
 from fastnst.errors import Diverged
 from fastnst.flow import warp
-from fastnst.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
+from fastnst.losses import content_loss, distillation_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
 from fastnst.net import StylizationNet
 from fastnst.settings import LossSettings, TemporalSettings, TrainerSettings
 from fastnst.training.pairs import NextFrame, make_pair, next_frames
 from fastnst.vgg import VGGFeatures
 
+TAUGHT = 0.5  # part of the run in which a net with a teacher learns from that; then come the losses of all nets
 PATIENCE = 3  # skipped steps in a row that end the run
 
 
@@ -38,6 +39,7 @@ class StyleTransfer(pl.LightningModule):
         loss: layers and weights of the perceptual loss.
         temporal: what follows a picture, and what the difference costs.
         trainer: length of the run, learning rate, and what else decides a step.
+        teacher: a net to learn from in the first part of the run; None: there is none.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class StyleTransfer(pl.LightningModule):
         loss: LossSettings,
         temporal: TemporalSettings,
         trainer: TrainerSettings,
+        teacher: StylizationNet | None = None,
     ) -> None:
         super().__init__()
+        self._teacher = [] if teacher is None else [teacher]  # in a list: no part of what is trained and saved
         self.net, self.vgg, self.pair = net, vgg, make_pair(temporal)
         self.average = deepcopy(net).requires_grad_(False) if trainer.ema else None
         self.loss, self.temporal, self.trainer_settings = loss, temporal, trainer
@@ -129,6 +133,8 @@ class StyleTransfer(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Float[Tensor, ""]:
         """Returns the weighted loss; logs each loss and its share of the total."""
+        if self.is_taught:
+            return self.lesson(batch["content"], batch["seed"])
         content, following = batch["content"], self.following(batch)
         stylized = self.stylized(self.net, content, following, batch["seed"])
         losses = self.losses(content, following, stylized)
@@ -142,6 +148,22 @@ class StyleTransfer(pl.LightningModule):
         self.unreadable.update(batch["unreadable"])
         self.log("train/unreadable_photos", float(len(self.unreadable)), reduce_fx="sum", sync_dist=True)
         return total
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether the net learns from a teacher now, and from nothing else."""
+        return bool(self._teacher) and self.global_step < TAUGHT * self.trainer_settings.max_steps
+
+    def lesson(self, content: Float[Tensor, "batch 3 height width"], seeds: Sequence[int]) -> Float[Tensor, ""]:
+        """Returns the distillation loss of the pictures, and logs it.
+
+        Source: Hinton et al. 2015, arXiv:1503.02531, for learning from a larger net.
+        """
+        with torch.no_grad():
+            taught = self.stylized(self._teacher[0].to(content.device), content, None, seeds)
+        loss = distillation_loss(self.stylized(self.net, content, None, seeds), taught)
+        self.log_dict({"train/loss": loss, "train/distillation_loss": loss}, sync_dist=True)
+        return loss
 
     def ramp(self) -> float:
         """Returns the share of the temporal weight that applies now: 0 at first, then rising to 1."""

@@ -199,6 +199,7 @@ def built_module(settings: TrainSettings, picture: np.ndarray) -> StyleTransfer:
         settings.loss,
         settings.temporal,
         settings.trainer,
+        load_checkpoint(settings.teacher).net if settings.teacher else None,
     )
     return module.to(memory_format=torch.channels_last)
 

@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 from typing import cast
 
 import numpy as np
@@ -49,6 +50,22 @@ def test_30_steps_on_one_batch_make_every_loss_fall():
     assert set(history[0]) == {"content_loss", "style_loss", "tv_loss", "temporal_loss"}
     fell = {name: history[-1][name] < 0.9 * history[0][name] for name in history[0]}
     assert all(fell.values()), (history[0], history[-1])
+
+
+def test_first_half_of_a_taught_run_is_the_distance_to_the_teacher(tiny_vgg, monkeypatch):
+    module = make_module(tiny_vgg, max_steps=8)
+    teacher = deepcopy(module.net)
+    module._teacher, logged = [teacher], {}
+    monkeypatch.setattr(module, "log_dict", lambda metrics, **_: logged.update(metrics))
+    assert module.is_taught
+    batch = {"content": torch.rand(1, 3, 32, 32), "seed": [0]}
+    assert module.training_step(batch, 0).item() == 0  # the same net on the same canvas
+    with torch.no_grad():
+        teacher.decoder[-1].get_parameter("bias").add_(1)
+    assert module.training_step(batch, 0).item() > 0.01
+    assert set(logged) == {"train/loss", "train/distillation_loss"}
+    monkeypatch.setattr(StyleTransfer, "global_step", 4)
+    assert not module.is_taught
 
 
 def test_style_picture_goes_through_the_loss_network_once(tiny_vgg):
