@@ -72,7 +72,8 @@ def open_output(part: Path, form: str, keys: bool = False) -> OutputContainer:
         form: FFmpeg's name of the format.
         keys: MP4 and QuickTime store tags as keys, which takes any name.
     """
-    options = {"flush_packets": "1"}
+    # the muxer waits no longer than 0.2 s for a packet of every track: subtitles may be minutes away
+    options = {"flush_packets": "1", "max_interleave_delta": "200000"}
     if form in ("mp4", "mov"):
         # hybrid: fragments (of 0.2 s) while it grows, an ordinary file once closed. delay_moov: without it, the priming
         # of AAC sound shifts all tracks; before FFmpeg 8.1 (PyAV 18) the two together write broken files.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from media import clip, copy, decoded, duration, read, silent, times, tracks, write
+from media import clip, copy, decoded, duration, ffmpeg, pictures, read, silent, times, tracks, write
 from safetensors import SafetensorError
 
 from fastnst.errors import OutputError
@@ -110,6 +110,23 @@ def test_what_is_written_down_as_safe_was_synced_before(tmp_path: Path, monkeypa
         assert [state.frames for state in states] == [13, 25, 50, 75, 125, 175]
         states.clear()
         assert synced[f"out.part.{ending}"] == (tmp_path / f"out.{ending}").read_bytes()  # before it was renamed
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("mkv", "srt"), ("mp4", "mov_text")])
+def test_a_part_holds_what_its_state_says_though_subtitles_come_late(tmp_path: Path, monkeypatch, ending, codec):
+    """Muxers wait for a packet of every track."""
+    (tmp_path / "s.srt").write_text("1\n00:00:02,900 --> 00:00:02,980\nLate\n")
+    both = ("-i", tmp_path / "s.srt", "-map", 0, "-map", 1, "-c:v", "libx264", "-c:s", codec)
+    source, held, save = ffmpeg(*pictures(3), *both, tmp_path / f"in.{ending}"), [], writer.save_state
+
+    def check(part: Path, made_of: dict, state: State) -> None:
+        held.append((state.frames, whole_frames(part, 10**6)))
+        save(part, made_of, state)
+
+    monkeypatch.setattr(writer, "save_state", check)
+    copy(source, tmp_path / f"out.{ending}", made_of={}, batch=1)
+    assert [frames for frames, _ in held] == [13, 25, 50]
+    assert all(whole >= frames for frames, whole in held)
 
 
 def test_a_part_without_a_whole_group_of_pictures_starts_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):
