@@ -76,7 +76,7 @@ class MotionAverage:
         """
         if self.amount == 0:
             return stylized
-        half = F.avg_pool2d(content.float(), 2, ceil_mode=True)  # (1, 3, H / 2, W / 2)
+        half = halved(content.float())  # (1, 3, H / 2, W / 2)
         cells = F.avg_pool2d(half, CELL // 2, ceil_mode=True)  # (1, 3, H / CELL, W / CELL)
         last = self._before
         if not last or flow is None or last["painted"].shape != stylized.shape:
@@ -85,7 +85,7 @@ class MotionAverage:
         change = 255 * (cells - last["cells"]).abs().amax(1, keepdim=True)
         moves = F.max_pool2d(ramp(change, STILL, MOVING), 2 * MARGIN + 1, stride=1, padding=MARGIN)
         moves_half = F.interpolate(moves, half.shape[2:], mode="bilinear")
-        half_flow = F.avg_pool2d(flow.float(), 2, ceil_mode=True) / 2 * moves_half  # in pixels of the half
+        half_flow = flow.float()[..., ::2, ::2] / 2 * moves_half  # in pixels of the half
         differs = 255 * blurred(half - fetched(last["half"], half_flow)).abs().amax(1, keepdim=True)
         agrees = blurred((1 - ramp(differs, AGREES, DIFFERS)) * inside(half_flow))
         moving = doubled(CARRIED * self.amount * agrees * moves_half, stylized)
@@ -101,6 +101,16 @@ class MotionAverage:
 def ramp(values: Tensor, low: float, high: float) -> Tensor:
     """Returns 0 up to `low`, 1 from `high`, and in between what lies on the line."""
     return ((values - low) / (high - low)).clamp(0, 1)
+
+
+def halved(picture: Tensor) -> Tensor:
+    """Returns the means of 2 x 2 pixels, the size rounded up; by OpenCV on a CPU, which takes a tenth of the time."""
+    height, width = picture.shape[2:]
+    if picture.device.type != "cpu" or height % 2 or width % 2:
+        return F.avg_pool2d(picture, 2, ceil_mode=True)
+    size = width // 2, height // 2
+    planes = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in picture[0].numpy()]
+    return torch.from_numpy(np.stack(planes))[None]
 
 
 def blurred(picture: Tensor) -> Tensor:
