@@ -1,43 +1,144 @@
-"""Frames per second of the net alone, by preset and frame size: python benchmarks/speed.py.
+"""How fast the nets are, beside the plain loop that the field copies: PYTHONPATH=. python benchmarks/speed.py 640x360.
 
-The presets alternate, so that a busy machine slows all of them alike; medians are printed.
+The plain loop: johnson in eager PyTorch, NCHW, float32, a frame at a time. All arms take turns in one process, so
+that a busy machine slows all of them alike. `file CLIP` measures from file to file instead; there the plain
+loop reads and writes with OpenCV. The table replaces the one between the markers in RESULTS.md.
 """
 
 from __future__ import annotations
 
+import re
 import statistics
+import sys
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 
+from fastnst.engines.engine import FASTEST, PACKAGES, lacking
 from fastnst.net import PRESETS, StylizationNet
+from fastnst.settings import LookSettings, VideoSettings
 from fastnst.stylizer import Stylizer
 
-SIZES = ((360, 640), (720, 1280), (1080, 1920))
-ROUNDS = 5
+RESULTS = Path(__file__).parent / "RESULTS.md"
+ROUNDS, FRAMES = 3, 8  # turns of each arm, and frames in each turn: the statistics are measured in one of eight
+REFERENCE = "plain loop, johnson"
+Arm = Callable[[], None]
+
+
+def net_of(preset: str) -> StylizationNet:
+    """Returns an untrained net, which takes as long as a trained one."""
+    torch.manual_seed(0)
+    return StylizationNet.preset(preset, antialias=preset != "johnson", canvas=preset != "johnson").eval()
+
+
+def engines() -> list[str]:
+    """Returns the engines that are installed."""
+    return [name for name in FASTEST if not lacking(PACKAGES.get(name, ()))]
+
+
+@torch.inference_mode()
+def plain_loop(net: StylizationNet, frames: torch.Tensor) -> None:
+    """Stylizes the frames (T, 3, H, W), uint8, as tutorials do."""
+    for frame in frames.split(1):
+        (net(frame.float() / 255) * 255).clamp(0, 255).byte()
+
+
+def net_arms(height: int, width: int) -> dict[str, tuple[Arm, int]]:
+    """Returns what is measured of the net alone, with the frames in each turn."""
+    coarse = torch.rand(FRAMES, 3, 9, 16)
+    frames = (torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1) * 255).byte()
+    reference = net_of("johnson")
+    arms: dict[str, tuple[Arm, int]] = {REFERENCE: (lambda: plain_loop(reference, frames[:1]), 1)}
+    look = LookSettings(canvas_motion="fixed")
+    for preset in PRESETS:
+        for engine in engines():
+            stylizer = Stylizer(net_of(preset), "cpu", engine=engine)
+            stream = stylizer.stream(look)
+            arms[f"{preset}, {engine}"] = (lambda s=stylizer, stream=stream: void(s.frames(frames, stream)), FRAMES)
+    return arms
+
+
+def file_arms(clip: Path, folder: Path) -> dict[str, tuple[Arm, int]]:
+    """Returns what is measured from file to file."""
+    count = int(cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FRAME_COUNT))
+    reference = net_of("johnson")
+    arms: dict[str, tuple[Arm, int]] = {REFERENCE: (lambda: plain_file(reference, clip, folder / "plain.mp4"), count)}
+    for preset in PRESETS:
+        stylizer = Stylizer(net_of(preset), "cpu")
+        out = folder / f"{preset}.mp4"
+        arms[preset] = (lambda s=stylizer, out=out: void(s.video(clip, out, VideoSettings(overwrite=True))), count)
+    return arms
+
+
+def plain_file(net: StylizationNet, clip: Path, out: Path) -> None:
+    """Stylizes a clip as tutorials do: OpenCV reads and writes, a frame at a time."""
+    capture, writer = cv2.VideoCapture(str(clip)), None
+    while (frame := capture.read()[1]) is not None:
+        with torch.inference_mode():
+            content = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+            stylized = (net(content)[0] * 255).clamp(0, 255).byte().permute(1, 2, 0).numpy()[..., ::-1]
+        codec = cv2.VideoWriter.fourcc(*"mp4v")
+        writer = writer or cv2.VideoWriter(str(out), codec, 25, (frame.shape[1], frame.shape[0]))
+        writer.write(np.ascontiguousarray(stylized))
+    if writer is not None:
+        writer.release()
+
+
+def void(made: object) -> None:
+    """Takes what an arm returns."""
+
+
+def measured(arms: dict[str, tuple[Arm, int]]) -> list[str]:
+    """Returns the rows of a table: processor and wall milliseconds a frame, medians, spread, times the plain loop."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
+    for turn in range(ROUNDS + 1):
+        for name, (arm, frames) in arms.items():
+            begun = time.process_time(), time.perf_counter()
+            arm()
+            if turn:  # the first of each warms up
+                spent = time.process_time() - begun[0], time.perf_counter() - begun[1]
+                times[name].append((1000 * spent[0] / frames, 1000 * spent[1] / frames))
+    plain = statistics.median(processor for processor, _ in times[REFERENCE])
+    rows = []
+    for name, each in times.items():
+        processor, wall = (sorted(values) for values in zip(*each, strict=True))
+        middle = statistics.median(processor)
+        rows.append(
+            f"| {name} | {middle:.0f} | {processor[0]:.0f}-{processor[-1]:.0f} | {statistics.median(wall):.0f} | "
+            f"{plain / middle:.1f} |"
+        )
+    return rows
+
+
+def write_table(name: str, lines: list[str]) -> None:
+    """Puts a table into RESULTS.md, in place of the one of that name; prints it."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    table = "\n".join([begin, "", *lines, "", end])
+    text = RESULTS.read_text(encoding="utf-8")
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    text = pattern.sub(lambda _: table, text) if begin in text else f"{text.rstrip()}\n\n{table}\n"
+    RESULTS.write_text(text, encoding="utf-8")
+    print(table)
 
 
 def main() -> None:
-    """Prints one row per frame size."""
-    stylizers = {preset: Stylizer(StylizationNet.preset(preset)) for preset in PRESETS}
-    device = next(iter(stylizers.values())).device
-    print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, median of {ROUNDS}\n")
-    print("| frame | " + " | ".join(f"{preset}, fps" for preset in stylizers) + " |")
-    print("|---|" + "---|" * len(stylizers))
-    for height, width in SIZES:
-        frame = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)
-        seconds: dict[str, list[float]] = {preset: [] for preset in stylizers}
-        for turn in range(ROUNDS + 1):
-            for preset, stylizer in stylizers.items():
-                begun = time.perf_counter()
-                stylizer.frames(frame)
-                if turn:  # the first call of each warms up
-                    seconds[preset].append(time.perf_counter() - begun)
-        print(
-            f"| {width}x{height} | "
-            + " | ".join(f"{1 / statistics.median(times):.2f}" for times in seconds.values())
-            + " |"
-        )
+    """Measures each frame size, or the clip, that is named."""
+    what = sys.argv[1:] or ["640x360"]
+    head = ["| arm | processor, ms a frame | spread | wall, ms | times the plain loop |", "|---|---|---|---|---|"]
+    about = f"{torch.get_num_threads()} threads, torch {torch.__version__}, median of {ROUNDS}, norm=shot."
+    if what[0] == "file":
+        with tempfile.TemporaryDirectory() as folder:
+            rows = measured(file_arms(Path(what[1]), Path(folder)))
+        return write_table("speed from file to file", [about, "", *head, *rows])
+    for size in what:
+        width, height = map(int, size.split("x"))
+        write_table(f"speed {size}", [f"{size}, net alone, {about}", "", *head, *measured(net_arms(height, width))])
+    return None
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def live(settings: LiveSettings) -> None:
 
     from fastnst.live.styles import load_styles  # with torch, which takes seconds: what is wrong shows before
 
-    styles = load_styles(listed(settings.ckpt), settings.device, settings.threads, settings)
+    styles = load_styles(listed(settings.ckpt), settings.device, settings.threads, settings, settings.engine)
     feed = Feed(source, is_live, settings.give_up_s, say=print_note)
     try:
         stylize_stream(feed, styles, sink, settings.strength, settings.max_side, print_note)

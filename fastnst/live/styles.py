@@ -37,7 +37,9 @@ class LiveStyle:
         return self._stylizer.frames(frame, self._stream)[0].permute(1, 2, 0).contiguous().numpy()
 
 
-def load_styles(names: Sequence[str], device: str, threads: int | None, look: LookSettings) -> list[LiveStyle]:
+def load_styles(
+    names: Sequence[str], device: str, threads: int | None, look: LookSettings, engine: str = "auto"
+) -> list[LiveStyle]:
     """Returns the styles of checkpoints.
 
     Args:
@@ -45,10 +47,11 @@ def load_styles(names: Sequence[str], device: str, threads: int | None, look: Lo
         device: where they run.
         threads: of the CPU; None for all cores.
         look: how they stylize.
+        engine: what runs them.
 
     Raises:
         InputError: a checkpoint is missing or damaged.
     """
     if threads:
         torch.set_num_threads(threads)
-    return [LiveStyle(Stylizer.load(name, device), look) for name in names]
+    return [LiveStyle(Stylizer.load(name, device, engine=engine), look) for name in names]
