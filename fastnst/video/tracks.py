@@ -237,6 +237,9 @@ def check_audio(audio: str, form: str = "") -> None:
 
 def accepts(form: str, stream: Stream) -> bool:
     """Returns whether files of the format `form` can hold the stream as it is, by writing a header in memory."""
+    pcm = isinstance(stream, AudioStream) and stream.codec_context.name.startswith("pcm_")
+    if form == "mp4" and pcm and stream.layout.name == f"{stream.channels} channels":
+        return False  # no layout of channels is named: MP4 wants one, and says so only when it is closed
     trial = av.open(io.BytesIO(), "w", format=form)
     try:
         trial.add_stream_from_template(cast(AudioStream, stream))

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SHIFTED = 0.3  # seconds by which Matroska may shift all tracks: what AAC sound of 8 kHz begins with is 0.13 s
 Memory = Mapping[str, Any]  # tensors or arrays by name
 
 SETTLED = 0.5  # seconds of video behind a keyframe by which muxers have let go of it, which they do every 0.2 s
@@ -313,7 +314,7 @@ class VideoWriter:
             holds = f"{found} frames of {stream.width}x{stream.height}"
             lost = lost_tags(self._tags, container.metadata)
         should = f"{self.frames_written} frames of {self.width}x{self.height}"
-        late = abs(ends_at - self._ends_at) > 0.1  # Matroska may shift all tracks by a little less
+        late = abs(ends_at - self._ends_at) > SHIFTED
         if holds != should or late or tracks < 1 + self._tracks.count:
             raise EnvironmentFault(
                 f"'{self.part}' should hold {should} in {self._ends_at:.2f} s and {1 + self._tracks.count} tracks, "

@@ -10,6 +10,7 @@ import pytest
 from media import clip, copy, ffmpeg, pictures, times, tone, tracks
 
 from fastnst.video.reader import VideoReader
+from fastnst.video.writer import VideoWriter
 
 
 def test_every_sound_track_is_copied_bit_for_bit_with_its_language_and_times(tmp_path: Path):
@@ -305,3 +306,32 @@ def test_sound_subtitles_and_chapters_are_cut_with_the_pictures(tmp_path: Path):
             for edge in ("start", "end")
         ]
         assert edges == pytest.approx([0, 0.8, 0.8, 1.6], abs=2e-3)
+
+
+def test_pcm_without_a_layout_goes_into_mp4_in_another_coding(tmp_path, caplog):
+    with av.open(str(tmp_path / "in.mkv"), "w") as container:
+        video, sound = container.add_stream("libx264", rate=25), container.add_stream("pcm_s16le", rate=8000)
+        video.width, video.height, video.pix_fmt, sound.layout = 32, 32, "yuv420p", "stereo"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 3200), np.int16), "s16", "stereo")
+        frame.sample_rate, frame.pts = 8000, 0
+        for packet in sound.encode(frame):
+            container.mux(packet)
+        for number in range(5):
+            picture = av.VideoFrame.from_ndarray(np.full((32, 32, 3), number * 40, np.uint8), "rgb24")
+            for packet in video.encode(picture):
+                container.mux(packet)
+        for packet in video.encode(None):
+            container.mux(packet)
+    with VideoReader(tmp_path / "in.mkv") as reader, VideoWriter(tmp_path / "out.mp4", reader) as writer:
+        for frames in reader:
+            writer.write(frames)
+    assert "mp4 cannot hold pcm_s16le sound: encoded again with aac" in caplog.text
+    assert [track.codec for track in tracks(tmp_path / "out.mp4", "audio")] == ["aac"]
+
+
+def test_matroska_may_shift_tracks_by_the_silence_before_slow_sound(tmp_path):
+    source = clip(tmp_path / "in.mp4", "-ar", "8000", "-c:a", "aac", seconds=0.4, size="32x32")
+    with VideoReader(source) as reader, VideoWriter(tmp_path / "out.mkv", reader) as writer:
+        for frames in reader:
+            writer.write(frames)
+    assert len(times(tmp_path / "out.mkv")) == 10
