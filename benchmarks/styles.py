@@ -1,4 +1,4 @@
-"""Makes docs/styles.jpg, two frames of the demo's clip and what the four nets make of them: python benchmarks/styles.py.
+"""Makes docs/styles.jpg, two frames of the demo's clip and what four nets make of them: python benchmarks/styles.py.
 
 The frames are stylized at 720 px of their longer side, and shown at 480.
 """
