@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from fastnst.engines.engine import FASTEST, PACKAGES, lacking
+from fastnst.engines.engine import PACKAGES, lacking
 from fastnst.net import PRESETS, StylizationNet
 from fastnst.settings import LookSettings, VideoSettings
 from fastnst.stylizer import Stylizer
@@ -38,7 +38,7 @@ def net_of(preset: str) -> StylizationNet:
 
 def engines() -> list[str]:
     """Returns the engines that are installed."""
-    return [name for name in FASTEST if not lacking(PACKAGES.get(name, ()))]
+    return [name for name in ("openvino", "onnxruntime", "torch") if not lacking(PACKAGES.get(name, ()))]
 
 
 @torch.inference_mode()
@@ -50,8 +50,9 @@ def plain_loop(net: StylizationNet, frames: torch.Tensor) -> None:
 
 def net_arms(height: int, width: int) -> dict[str, tuple[Arm, int]]:
     """Returns what is measured of the net alone, with the frames in each turn."""
-    coarse = torch.rand(FRAMES, 3, 9, 16)
-    frames = (torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1) * 255).byte()
+    coarse = torch.rand(1, 3, 9, 16)
+    picture = (torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1) * 255).byte()
+    frames = torch.cat([picture.roll(place, 3) for place in range(FRAMES)])  # one shot, or each would be a cut
     reference = net_of("johnson")
     arms: dict[str, tuple[Arm, int]] = {REFERENCE: (lambda: plain_loop(reference, frames[:1]), 1)}
     look = LookSettings(canvas_motion="fixed")

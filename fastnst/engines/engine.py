@@ -24,7 +24,7 @@ from fastnst.shots import Followed, Given
 
 ENGINES = ("auto", "torch", "compile", "onnxruntime", "openvino")
 PACKAGES = {"onnxruntime": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
-FASTEST = ("openvino", "onnxruntime", "torch")  # on a processor, first the fastest: benchmarks/RESULTS.md
+FASTEST = ("openvino", "torch")  # on a processor, first the faster one: benchmarks/RESULTS.md, "speed 640x360"
 SIZES = 4  # frame sizes that a compiled net is kept for
 Run = Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]  # inputs by name -> outputs
 

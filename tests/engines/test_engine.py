@@ -79,9 +79,7 @@ def test_auto_is_the_fastest_that_is_installed(monkeypatch):
     assert chosen("auto", net, torch.device("cuda")) == "torch"
     assert chosen("auto", nn.Identity(), CPU) == "torch"
     installed.remove("openvino")
-    assert chosen("auto", net, CPU) == "onnxruntime"
-    installed.remove("onnx")
-    assert chosen("auto", net, CPU) == "torch"
+    assert chosen("auto", net, CPU) == "torch"  # faster than ONNX Runtime for all nets but lite
 
 
 def test_an_engine_that_cannot_be_had_fails_with_the_remedy(monkeypatch):
