@@ -258,7 +258,7 @@ def fault_of(trial: Trial, settings: InferSettings) -> str:
     if len(outs) != 1:
         return f"there should be one result, but there are {sorted(path.name for path in outs)}"
     if kind_of(outs[0]) == "picture":
-        with Image.open(outs[0]) as picture:
+        with Image.open(outs[0], formats=("JPEG", "PNG", "WEBP", "TIFF", "AVIF")) as picture:
             picture.load()
         return "" if trial.frames in (None, 1) or settings.fps else f"one picture instead of {trial.frames} frames"
     frames, seconds = seen_in(outs[0])

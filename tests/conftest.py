@@ -16,6 +16,9 @@ from fastnst import cli  # noqa: E402
 from fastnst.vgg import PLAN, VGGFeatures  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:  # as under nohup; what the tests start would inherit it
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -136,7 +136,7 @@ def test_lock_pins_all_that_pyproject_asks_for_by_hash():
     [
         "+_target_=os.system", "++loss._target_=os.system", "loss._target_=os.system", "style={_target_:os.system}",
         "style.name={_target_:os.system}", "trainer.precision={_target_:os.system}", "seed={_target_:os.system}",
-        "vgg={_target_:os.system}", "temporal.pair={_target_:torch.load,weights_only:false}", "~loss",
+        "temporal.pair={_target_:torch.load,weights_only:false}", "~loss",
         "hydra.searchpath=[file:///tmp]", "style=../../etc/x", "style=/etc/x", "style=a\0b", "data=../style/picasso",
     ],
 )  # fmt: skip
@@ -144,6 +144,10 @@ def test_target_or_path_in_an_override_is_an_error_in_one_line(override):
     with pytest.raises(ConfigError) as fault:
         cli.load(TrainSettings, [override])
     assert "\n" not in str(fault.value)
+
+
+def test_target_in_a_file_name_is_only_a_name():
+    assert cli.load(TrainSettings, ["vgg={_target_:os.system}"]).vgg == "{_target_:os.system}"
 
 
 def test_settings_file_elsewhere_cannot_be_named(tmp_path):

@@ -10,7 +10,7 @@ import importlib.util
 import shutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -233,16 +233,26 @@ def on_onnxruntime(model: bytes, shape: Sequence[int] | None) -> Run:
 
 def on_openvino(model: bytes, shape: Sequence[int] | None) -> Run:
     """Returns the model on OpenVINO; one shape is faster than any, but takes half a second to compile."""
-    import openvino
-
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "f32",  # or a processor with bfloat16 would use that
         "PERFORMANCE_HINT": "LATENCY",
     }
-    core = openvino.Core()
+    core = openvino_core()
     read = core.read_model(model)
     if shape is not None:
         read.reshape({"seen": list(shape)})
     compiled = core.compile_model(read, "CPU", settings)
     return lambda inputs: list(compiled(inputs, share_inputs=True).values())
+
+
+@cache
+def openvino_core() -> Any:
+    """Returns the process's one OpenVINO core, which is never let go.
+
+    Its CPU plugin gives the main thread a stack for signals. When a second plugin goes, that stack can be freed while
+    the thread still has it: the next SIGTERM then ends in a segmentation fault (seen with OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fastnst import cli
 from fastnst.canvas import fixed_canvas
 from fastnst.checkpoint import Checkpoint, load_checkpoint
-from fastnst.engines.engine import PACKAGES, fold, folded, lacking, layers
+from fastnst.engines.engine import PACKAGES, fold, folded, lacking, layers, openvino_core
 from fastnst.errors import EnvironmentFault
 from fastnst.files import check_target, replaced
 from fastnst.images import to_float
@@ -183,7 +183,7 @@ def write_openvino(whole: Whole, out: Path, about: dict[str, str]) -> None:
     from fastnst.engines.graph import exported
 
     model = exported(whole.net, whole.shape, whole.pixels, whole.get_buffer("field"))
-    read = openvino.Core().read_model(model.SerializeToString())
+    read = openvino_core().read_model(model.SerializeToString())
     for key, value in about.items():
         read.set_rt_info(value, ["fastnst", key])
     with replaced(out.with_suffix(".bin")) as weights, replaced(out) as part:
@@ -192,9 +192,7 @@ def write_openvino(whole: Whole, out: Path, about: dict[str, str]) -> None:
 
 def run_openvino(out: Path) -> Callable[[dict[str, Tensor]], np.ndarray]:
     """Returns what runs OpenVINO's files."""
-    import openvino
-
-    compiled = openvino.Core().compile_model(out, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(out, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda inputs: compiled({name: value.numpy() for name, value in inputs.items()})[0]
 
 
