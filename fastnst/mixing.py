@@ -126,8 +126,9 @@ def check_related(loaded: Mapping[str, Checkpoint]) -> None:
         first, other = loaded[names[0]], loaded[name]
         pair = f"'{names[0]}' and '{name}'"
         if first.net.settings != other.net.settings:
-            sizes = " and ".join(str(each.net.settings["channels"]) for each in (first, other))
-            raise ConfigError(f"{pair} are nets of different shape, {sizes}: mix nets of one preset")
+            own, others = first.net.settings, other.net.settings
+            what = ", ".join(sorted(key for key in own | others if own.get(key) != others.get(key)))
+            raise ConfigError(f"{pair} differ in {what}: mix nets of one preset, all with a canvas or all without")
         if ancestor_of(first) != ancestor_of(other) and likeness(first.net, other.net) < ALIKE:
             remedy = f"train one from the other: net.init={names[0]}"
             raise ConfigError(f"{pair} do not descend from one net, so that their average paints nothing; {remedy}")

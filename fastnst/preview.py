@@ -92,10 +92,8 @@ def preview(stylizer: Stylizer, reader: VideoReader, out: Path, settings: VideoS
         columns.append(stylized if len(times) == 1 else np.concatenate([content, stylized]))
     save_image(np.concatenate(columns, 1), target)
     frames = reader.frame_count
-    size = frames and np.mean(sizes) * (1 + LATER * (frames - 1)) / 1e6
-    return Preview(
-        str(target), [round(time, 3) for time in times], frames, frames and frames * min(seconds), size and float(size)
-    )
+    size = float(np.mean(sizes)) * (1 + LATER * (frames - 1)) / 1e6 if frames else None
+    return Preview(str(target), [round(time, 3) for time in times], frames, frames and frames * min(seconds), size)
 
 
 def frame_at(path: Path, time: float, settings: VideoSettings) -> np.ndarray:

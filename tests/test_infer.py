@@ -160,7 +160,7 @@ sys.modules["torch"] = None  # importing it now would fail
 import infer
 del sys.modules["torch"]
 runpy.run_path({str(INFER)!r}, run_name="__main__")
-print(sorted({{"pytorch_lightning", "lightning", "wandb", "torchvision", "cv2"}} & set(sys.modules)))
+print(sorted({{"pytorch_lightning", "lightning", "wandb", "torchvision"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -276,7 +276,8 @@ def test_pictures_and_folders_are_stylized_under_their_style(tmp_path, monkeypat
     assert out.startswith("1 frame, 30x20")
     status, out, err = command("video=holiday/", f"ckpt={checkpoint}")
     assert status == 0, err
-    assert [line.split()[:3] for line in out.splitlines()[1:]] == [["done", "1", "30x20"]] * 2
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in out.splitlines()[2:]]
+    assert rows == [["done", "1", "30x20"]] * 2
     assert names(tmp_path) == ["holiday", "holiday_tiny", "in.png", "in_tiny.png"]
     assert names(tmp_path / "holiday_tiny") == ["1_tiny.jpg", "2_tiny.webp"]
     (tmp_path / "broken.jpg").write_text("<html>")
@@ -431,7 +432,7 @@ def test_stopping_keeps_a_playable_part_and_says_where(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == status, err
-    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4", "in_tiny.part.state"]
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.claim", "in_tiny.part.mp4", "in_tiny.part.state"]
     assert "in_tiny.part.mp4" in err
     assert "Traceback" not in err
     assert out == ""
@@ -447,7 +448,7 @@ def test_kill_leaves_a_part_that_plays_and_the_next_run_says_so(tmp_path: Path, 
     wait_for(tmp_path / "in_tiny.part.mp4", 100_000, process)
     process.kill()
     process.communicate()
-    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4", "in_tiny.part.state"]
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.claim", "in_tiny.part.mp4", "in_tiny.part.state"]
     kept = times(tmp_path / "in_tiny.part.mp4")
     assert len(kept) > 10
     assert kept == times(source)[: len(kept)]
@@ -525,7 +526,7 @@ def test_full_disk_is_one_line_and_harms_nothing(tmp_path: Path, checkpoint: Pat
     (tmp_path / "in_tiny.mp4").write_bytes(b"old")
     arguments = ("video=in.mp4", f"ckpt={checkpoint}", "overwrite=true", "max_side=64")
     full = run(tmp_path, *arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
-    fails(full, 4, "cannot write 'in_tiny.mp4': file too large")
+    fails(full, 4, "file too large")
     assert names(tmp_path) == ["in.mp4", "in_tiny.mp4"]
     assert (tmp_path / "in_tiny.mp4").read_bytes() == b"old"
 
@@ -568,7 +569,7 @@ def test_frame_that_the_memory_does_not_hold_ends_in_5_and_what_is_finished_is_k
     assert (status, out, len(err.splitlines())) == (5, "", 1)
     assert "a 256x192 frame needs about 0.029 GB in tiles of 12288 pixels; try max_pixels_per_pass=3072 or max_" in err
     assert len(calls) == 8  # the retry in tiles is one
-    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4", "in_tiny.part.state"]
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.claim", "in_tiny.part.mp4", "in_tiny.part.state"]
     assert times(tmp_path / "in_tiny.part.mp4") == times(source)[:6]
     again = ("video=in.mp4", f"ckpt={checkpoint}", "resume=true", "max_pixels_per_pass=10000")
     assert command(*again)[0] == 0

@@ -59,7 +59,7 @@ def test_mixture_of_one_is_that_net(nets):
     ("shares", "error", "words"),
     [
         ({"a.ckpt": 1, "c.ckpt": 1}, ConfigError, r"do not descend from one net.*net\.init=a\.ckpt"),
-        ({"a.ckpt": 1, "wide.ckpt": 1}, ConfigError, r"\[2, 2, 2\] and \[2, 4, 4\]: mix nets of one preset"),
+        ({"a.ckpt": 1, "wide.ckpt": 1}, ConfigError, r"differ in channels: mix nets of one preset"),
         ({"a.ckpt": 1, "none.ckpt": 1}, InputError, "none.ckpt"),
         ({"a.ckpt": 1, "b.ckpt": -1}, ConfigError, "should be positive"),
         ({}, ConfigError, "should be positive"),
@@ -82,8 +82,9 @@ def test_net_without_ancestor_is_its_own_and_its_childrens(nets):
 
 
 def test_nets_that_ship_mix():
-    names = ("clouds", "liechtenstein", "picasso", "wave")
-    assert mixed(dict.fromkeys(names, 1)).style == "clouds25-liechtenstein25-picasso25-wave25"
+    assert mixed(dict.fromkeys(("clouds", "picasso", "wave"), 1)).style == "clouds33-picasso33-wave33"
+    with pytest.raises(ConfigError, match="'picasso' and 'liechtenstein' differ in antialias, canvas"):
+        mixed({"picasso": 1, "liechtenstein": 1})
 
 
 @pytest.mark.parametrize(

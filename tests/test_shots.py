@@ -81,7 +81,7 @@ def test_shot_in_half_precision_is_within_a_level(net):
 
 def test_first_frame_of_a_shot_is_what_the_plain_net_paints(net):
     frame = scene(0)
-    torch.testing.assert_close(Shot(net)(frame), net(frame), rtol=0, atol=1e-5)
+    torch.testing.assert_close(Shot(net, texture=1)(frame), net(frame), rtol=0, atol=1e-5)
 
 
 def test_net_without_norm_layers_is_called_as_it_is():
@@ -145,7 +145,7 @@ def test_shot_stays_near_the_plain_net_when_light_changes(light):
 
 
 def test_statistics_are_forgotten_at_a_cut(net):
-    painter = Shot(net)
+    painter = Shot(net, texture=1)
     painter(torch.cat([scene(0)] * 3))
     torch.testing.assert_close(painter(scene(5)), net(scene(5)), rtol=0, atol=1e-5)
 

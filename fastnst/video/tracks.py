@@ -237,8 +237,8 @@ def check_audio(audio: str, form: str = "") -> None:
 
 def accepts(form: str, stream: Stream) -> bool:
     """Returns whether files of the format `form` can hold the stream as it is, by writing a header in memory."""
-    pcm = isinstance(stream, AudioStream) and stream.codec_context.name.startswith("pcm_")
-    if form == "mp4" and pcm and stream.layout.name == f"{stream.channels} channels":
+    unnamed = isinstance(stream, AudioStream) and stream.layout.name == f"{stream.channels} channels"
+    if form == "mp4" and unnamed and stream.codec_context.name.startswith("pcm_"):
         return False  # no layout of channels is named: MP4 wants one, and says so only when it is closed
     trial = av.open(io.BytesIO(), "w", format=form)
     try:

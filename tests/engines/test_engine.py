@@ -100,7 +100,7 @@ def test_an_engine_that_cannot_be_had_fails_with_the_remedy(monkeypatch):
 def test_compiled_net_gives_what_eager_torch_gives():
     device = torch.device("cuda")
     net, frame = tiny_net().to(device), torch.rand(1, 3, 18, 27, device=device)
-    choose = Followed(None, 0.1), Followed(None, 0.1)
+    choose = Followed(None, 0.1)
     net(frame, choose)
     expected = net(frame / 2, Given(choose.statistics))
     stylized = on_engine(tiny_net().to(device), "compile", device)(frame / 2, Given(choose.statistics))

@@ -214,6 +214,7 @@ def test_a_disk_without_room_for_the_state_is_an_error_of_the_output(tmp_path: P
 
 def test_a_clip_of_three_seconds_can_be_resumed_after_a_kill(tmp_path: Path):
     source, target = silent(tmp_path / "in.mp4", seconds=3), tmp_path / "out.mp4"
+    left: dict[Path, bytes] = {}
     with VideoReader(source) as reader, VideoWriter(target, reader, made_of={}) as killed:
         for number, frames in enumerate(reader):
             killed.write(frames)
