@@ -18,7 +18,7 @@ from fastnst.cli import report as report_line
 from fastnst.errors import ConfigError, DamagedInput, FastnstError, OutputError
 from fastnst.files import PICTURES, SAVED, check_picture_target, kind_of, local_name, only_one, picture_format
 from fastnst.video.animation import ANIMATIONS, check_animation_target
-from fastnst.video.encoders import FORMATS, check_video_target
+from fastnst.video.encoders import CONTAINERS, check_video_target
 from fastnst.video.opening import READABLE
 from fastnst.video.parts import kept_path, part_path
 
@@ -134,7 +134,7 @@ def check_folder(out: Path | None, count: int) -> None:
     """Raises ConfigError or OutputError if the results of many inputs cannot go to `out`."""
     if out is None or out.is_dir():
         return
-    if out.exists() or out.suffix.lower() in PICTURES | set(FORMATS) | set(ANIMATIONS):
+    if out.exists() or out.suffix.lower() in PICTURES | set(CONTAINERS) | set(ANIMATIONS):
         raise ConfigError(f"out={out} is a file, but there are {count} inputs; name a folder")
     if not out.parent.is_dir():
         raise OutputError(f"cannot write to '{out}': the folder '{out.parent}' does not exist")

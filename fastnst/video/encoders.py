@@ -24,7 +24,7 @@ from fastnst.video.reader import VideoReader
 
 log = logging.getLogger(__name__)
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # that we write
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # that we write
 ENCODERS = {"webm": "libvpx-vp9"}  # what codec="auto" is in a format; "libx264" in the others
 GPU_ENCODER = "h264_nvenc"  # what it is instead of libx264 where the net runs on a GPU, if it opens
 IN_RGB = {"ffv1": "bgr0", "libx264rgb": "rgb24"}  # lossless encoders that keep RGB as it is, and their pixel format
@@ -42,8 +42,8 @@ LOOKAHEAD = 10 * UHD  # pixels by which an encoder looks ahead in such frames: 2
 
 def check_video_target(path: Path, source: Path, overwrite: bool) -> None:
     """Raises ConfigError or OutputError if a video made from `source` cannot be written to `path`."""
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"cannot write video '{path}': no format '{path.suffix}'; use {', '.join(FORMATS)}")
+    if path.suffix.lower() not in CONTAINERS:
+        raise ConfigError(f"cannot write video '{path}': no format '{path.suffix}'; use {', '.join(CONTAINERS)}")
     check_target(path, source, overwrite)
     part = part_path(path)
     for taken in (part, kept_path(part)):

@@ -30,8 +30,8 @@ DEMUXERS = (  # no playlists or image sequences, which open further files, and n
     "h264,hevc,av1,obu,ivf,m4v,yuv4mpegpipe"
 )
 UHD = 3840 * 2160  # pixels; larger frames are decoded and encoded with fewer of them in memory
-MAX_PIXELS = 150_000_000  # larger frames are refused before memory is taken for them
-DECODER = {"max_pixels": str(MAX_PIXELS)}  # also those that come later in the stream
+MAX_FRAME_PIXELS = 150_000_000  # larger frames are refused before memory is taken for them
+DECODER = {"max_pixels": str(MAX_FRAME_PIXELS)}  # also those that come later in the stream
 OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file", **DECODER}
 
 
@@ -63,7 +63,7 @@ def open_input(path: Path) -> InputContainer:
         raise InputError(f"cannot read video '{path}': it is a picture")
     try:
         if picture_format(path)[0] == "WEBP":
-            return av.open(WebPStream(path, MAX_PIXELS), "r", format="mov", options=OPTIONS)
+            return av.open(WebPStream(path, MAX_FRAME_PIXELS), "r", format="mov", options=OPTIONS)
         # "file:" keeps names like "concat:a" and "-a.mp4" from meaning something
         return av.open(f"file:{path}", "r", options=OPTIONS)
     except (av.FFmpegError, ValueError, UnicodeError) as error:
@@ -74,17 +74,17 @@ def main_video_stream(container: InputContainer, path: Path) -> VideoStream:
     """Returns the stream that a player would show: the default one, of these the largest; never a cover picture.
 
     Raises:
-        InputError: there is none, or its frames have over `MAX_PIXELS` pixels.
+        InputError: there is none, or its frames have over `MAX_FRAME_PIXELS` pixels.
     """
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     sized = [stream for stream in streams if stream.codec_context is not None and stream.width]
     if not sized:
-        reason = f"its frames have no size, or over {MAX_PIXELS // 1_000_000} million pixels"
+        reason = f"its frames have no size, or over {MAX_FRAME_PIXELS // 1_000_000} million pixels"
         raise InputError(f"cannot read video '{path}': {reason if streams else 'it has no video stream'}")
     best = max(sized, key=lambda each: (bool(each.disposition & Disposition.default), each.width * each.height))
-    if best.width * best.height > MAX_PIXELS:
+    if best.width * best.height > MAX_FRAME_PIXELS:
         size = f"{best.width}x{best.height}"
-        raise InputError(f"cannot read video '{path}': {size} is over {MAX_PIXELS // 1_000_000} million pixels")
+        raise InputError(f"cannot read video '{path}': {size} is over {MAX_FRAME_PIXELS // 1_000_000} million pixels")
     best.codec_context.options = DECODER
     best.codec_context.flags |= Flags.unaligned  # crops in the stream, too, by the pixel
     return best

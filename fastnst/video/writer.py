@@ -21,7 +21,7 @@ from fastnst.errors import ConfigError, EnvironmentFault, OutputError
 from fastnst.files import check_target, only_one, sync
 from fastnst.video.colour import from_rgb24
 from fastnst.video.encoders import (
-    FORMATS,
+    CONTAINERS,
     add_video_stream,
     check_video_target,
     chosen_encoder,
@@ -74,7 +74,7 @@ class VideoWriter:
     with.
 
     Args:
-        path: the ending chooses the container, one of `FORMATS`.
+        path: the ending chooses the container, one of `CONTAINERS`.
         reader: the video that gives size and timing; its other tracks are copied. At a constant frame rate each frame
             is written as often as it is shown.
         overwrite: replace an existing file.
@@ -121,7 +121,7 @@ class VideoWriter:
         check_video_target(self.path, reader.path, overwrite)
         warn_of_little_space(self.path, reader.path)
         self.part = part_path(self.path)
-        form = FORMATS[self.path.suffix.lower()]
+        form = CONTAINERS[self.path.suffix.lower()]
         check_audio(audio, form)
         self._codec = chosen_encoder(reader, form, crf, preset, gpu) if codec == "auto" else codec
         if made_of is not None:

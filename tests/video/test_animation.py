@@ -152,7 +152,7 @@ def test_damaged_webp_gives_the_frames_before_the_damage(tmp_path):
 
 
 def test_webp_over_the_limit_of_pixels_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastnst.video.opening.MAX_PIXELS", 700)
+    monkeypatch.setattr("fastnst.video.opening.MAX_FRAME_PIXELS", 700)
     with pytest.raises(InputError, match="32x24 is over"):
         VideoReader(animation(tmp_path / "a.webp"))
 
