@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from fastnst.errors import ConfigError, FastnstError, OutputError
 from fastnst.files import local_name
-from fastnst.schema import Settings, defaults, either, entries, entries_here, groups, shown, unknown
+from fastnst.schema import Settings, as_typed, defaults, either, entries, entries_here, groups, unknown
 
 CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
@@ -135,7 +135,7 @@ def help_lines(schema: type[Settings], values: Mapping[str, Any], chosen: Mappin
     """Yields the lines of `help_of` for a class of settings and its groups."""
     for each in entries_here(schema):
         value = values[each.name.removeprefix(schema.PREFIX)]
-        left = each.name if each.option.example else f"{each.name}={shown(value)}"
+        left = each.name if each.option.example else f"{each.name}={as_typed(value)}"
         kind = "must be given" if each.option.example else "" if each.hint is bool else each.allowed
         yield help_line(left, each.option.doc + (f" ({kind})" if kind and "text" not in kind else ""))
     for name, part in groups(schema).items():

@@ -295,14 +295,14 @@ def padded(
     content: Float[Tensor, "batch channels height width"],
 ) -> Float[Tensor, "batch channels new_height new_width"]:
     """Returns the pictures with their last row and column repeated until the net can work on them."""
-    right, below = missing(content.shape[-1]), missing(content.shape[-2])
+    right, below = padding_to_fit(content.shape[-1]), padding_to_fit(content.shape[-2])
     return F.pad(content, (0, right, 0, below), mode="replicate") if right or below else content
 
 
-def missing(size: int) -> int:
+def padding_to_fit(size: int) -> int:
     """Returns how many pixels bring `size` up to a size that the net can work on.
 
-    >>> missing(128), missing(127), missing(1)
+    >>> padding_to_fit(128), padding_to_fit(127), padding_to_fit(1)
     (0, 1, 7)
     """
     return max(SMALLEST - size, -size % STRIDE)

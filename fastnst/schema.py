@@ -116,7 +116,7 @@ class Settings:
             if name not in known:
                 raise unknown(cls.PREFIX + name, cls)
             if name in parts and not isinstance(value, (Mapping, parts[name])):
-                raise ConfigError(f"{cls.PREFIX}{name}={shown(value)} is not possible: it is a group of settings")
+                raise ConfigError(f"{cls.PREFIX}{name}={as_typed(value)} is not possible: it is a group of settings")
             given[name] = parts[name].of(value) if name in parts and isinstance(value, Mapping) else value
         return cls(**given)
 
@@ -193,12 +193,12 @@ def checked(entry: Entry, value: Any) -> Any:
         value = fitted(entry.hint, value, entry.option)
     except ValueError:
         empty = " is empty; it" if value in ("", (), []) else ""
-        raise ConfigError(f"{entry.name}={shown(value)}{empty} must be {entry.allowed}") from None
+        raise ConfigError(f"{entry.name}={as_typed(value)}{empty} must be {entry.allowed}") from None
     if entry.option.check is not None and value is not None:
         try:
             entry.option.check(value)
         except ConfigError as error:
-            raise ConfigError(str(error).replace(str(value), shown(value))) from error
+            raise ConfigError(str(error).replace(str(value), as_typed(value))) from error
     return value
 
 
@@ -253,7 +253,7 @@ def allowed(hint: Any, about: Option) -> str:
         words = [allowed(each, about) for each in inner if each is not type(None)]
         return " or ".join(words) + (", or null" if type(None) in inner else "")
     if kind is Literal:
-        return either([shown(each) for each in inner])
+        return either([as_typed(each) for each in inner])
     if kind is tuple:
         many = inner[1:] == (...,)
         count, what = "" if many else f"{len(inner)} ", allowed(inner[0], about)
@@ -282,14 +282,14 @@ def either(words: list[str]) -> str:
     return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def shown(value: Any) -> str:
+def as_typed(value: Any) -> str:
     """Returns a value as it is typed on a command line, shortened if it is long.
 
-    >>> shown(None), shown(True), shown((0.0, 0.25)), shown("x" * 99)[-4:]
+    >>> as_typed(None), as_typed(True), as_typed((0.0, 0.25)), as_typed("x" * 99)[-4:]
     ('null', 'true', '[0.0,0.25]', 'x...')
     """
     if isinstance(value, (list, tuple)):
-        text = f"[{','.join(map(shown, value))}]"
+        text = f"[{','.join(map(as_typed, value))}]"
     else:
         text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
@@ -303,4 +303,4 @@ def unknown(name: str, schema: type[Settings]) -> ConfigError:
     near = near or difflib.get_close_matches(name, names, 1)
     near = near or [last[each] for each in difflib.get_close_matches(name.rpartition(".")[2], last, 1)]
     remedy = f"did you mean {either(near[:3])}?" if near else "--help lists the settings"
-    return ConfigError(f"there is no setting '{shown(name)}'; {remedy}")
+    return ConfigError(f"there is no setting '{as_typed(name)}'; {remedy}")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fastnst.cli import listed
 from fastnst.errors import ConfigError
-from fastnst.schema import Settings, group, option, shown
+from fastnst.schema import Settings, as_typed, group, option
 
 if TYPE_CHECKING:
     from fastnst.video.reader import VideoReader
@@ -248,7 +248,7 @@ PLAIN_NAME = re.compile(r"[\w-][\w.-]{0,59}")  # what a folder and a file can be
 def is_plain_name(name: str) -> None:
     """Raises ConfigError if `style.name` cannot be the name of a folder."""
     if not PLAIN_NAME.fullmatch(name):
-        raise ConfigError(f"style.name={shown(name)} must be letters, digits, '.', '_' and '-', at most 60")
+        raise ConfigError(f"style.name={as_typed(name)} must be letters, digits, '.', '_' and '-', at most 60")
 
 
 @dataclass(frozen=True, kw_only=True)

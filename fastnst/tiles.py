@@ -145,16 +145,16 @@ def swept(
             out = made.new_empty(*made.shape[:2], height * made.shape[-2] // own, made.shape[-1])
         waiting.append((top * made.shape[-2] // own, made))
         if len(waiting) == 2:
-            put(out, *waiting.pop(0))
+            write_rows(out, *waiting.pop(0))
     if unknown is not None:
         unknown.join()
         return swept(layers, features, rows, out)
     assert out is not None
-    put(out, *waiting.pop())
+    write_rows(out, *waiting.pop())
     return out
 
 
-def put(out: Tensor, top: int, made: Tensor) -> None:
+def write_rows(out: Tensor, top: int, made: Tensor) -> None:
     """Writes a tile's rows to where they belong."""
     out[..., top : top + made.shape[-2], :] = made
 

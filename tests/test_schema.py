@@ -6,7 +6,7 @@ import pytest
 
 from fastnst import cli
 from fastnst.errors import ConfigError
-from fastnst.schema import Settings, entries, group, option, shown
+from fastnst.schema import Settings, as_typed, entries, group, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,4 +149,4 @@ def test_help_has_every_setting_its_default_and_its_range(conf):
 
 
 def test_long_values_are_shortened():
-    assert len(shown("x" * 10_000)) == 80
+    assert len(as_typed("x" * 10_000)) == 80
