@@ -26,6 +26,11 @@ NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?x?|-|")  # in a table; "1.5x" is one a
 HELP_WIDTH, HELP_INDENT = 120, 34  # characters
 
 
+def end_by_signal(number: int, _: object) -> None:
+    """Ends the command with the status that says which signal ended it."""
+    sys.exit(128 + number)
+
+
 def main(command: Callable[[Any], None], schema: type[Settings], usage: str, argv: Sequence[str] | None = None) -> None:
     """Runs `command` with the settings that the command line gives, and exits.
 
@@ -40,7 +45,7 @@ def main(command: Callable[[Any], None], schema: type[Settings], usage: str, arg
     for name in ("SIGTERM", "SIGHUP"):  # the latter: the terminal or the connection is closed; not on Windows
         number = getattr(signal, name, signal.SIGTERM)
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
+            signal.signal(number, end_by_signal)
     try:
         if {"-h", "--help"} & set(argv) or argv[:1] == ["help"]:
             return report(f"{usage.strip()}\n\n{help_of(schema)}")
