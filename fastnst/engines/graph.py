@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from fastnst.net import SMALLEST, STRIDE, Blur, ConvNorm, ResidualBlock, StylizationNet, missing
+from fastnst.net import SMALLEST, STRIDE, Blur, ConvNorm, ResidualBlock, StylizationNet, padding_to_fit
 from fastnst.shots import EPSILON, HASTE
 
 Values = Mapping[str, tuple[int, list[Any]]]  # by name, each its type and shape
@@ -210,7 +210,7 @@ def exported(net: StylizationNet, shape: tuple[int, int] | None, pixels: str, fi
         canvas = graph.add("Add", nothing, graph.add("Add", canvas, graph.constant(0.5)))
         seen = graph.add("Concat", seen, canvas, axis=1)
     if shape:
-        lacking = [missing(length) for length in shape]
+        lacking = [padding_to_fit(length) for length in shape]
         pads = graph.constant([0] * 6 + lacking) if any(lacking) else ""
     else:
         least = graph.add("Sub", graph.constant([SMALLEST, SMALLEST]), here)
