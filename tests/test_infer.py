@@ -432,7 +432,7 @@ def test_stopping_keeps_a_playable_part_and_says_where(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == status, err
-    assert names(tmp_path) == ["in.mp4", "in_tiny.part.claim", "in_tiny.part.mp4", "in_tiny.part.state"]
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4", "in_tiny.part.state"]
     assert "in_tiny.part.mp4" in err
     assert "Traceback" not in err
     assert out == ""
