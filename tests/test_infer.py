@@ -569,7 +569,7 @@ def test_frame_that_the_memory_does_not_hold_ends_in_5_and_what_is_finished_is_k
     assert (status, out, len(err.splitlines())) == (5, "", 1)
     assert "a 256x192 frame needs about 0.029 GB in tiles of 12288 pixels; try max_pixels_per_pass=3072 or max_" in err
     assert len(calls) == 8  # the retry in tiles is one
-    assert names(tmp_path) == ["in.mp4", "in_tiny.part.claim", "in_tiny.part.mp4", "in_tiny.part.state"]
+    assert names(tmp_path) == ["in.mp4", "in_tiny.part.mp4", "in_tiny.part.state"]
     assert times(tmp_path / "in_tiny.part.mp4") == times(source)[:6]
     again = ("video=in.mp4", f"ckpt={checkpoint}", "resume=true", "max_pixels_per_pass=10000")
     assert command(*again)[0] == 0
