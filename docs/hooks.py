@@ -9,7 +9,7 @@ from mkdocs.structure.files import File, Files
 
 from fastnst import settings
 from fastnst.cli import CONF
-from fastnst.schema import Settings, entries_here, groups, shown
+from fastnst.schema import Settings, as_typed, entries_here, groups
 
 ROOT = Path(__file__).parent.parent
 PAGES = {"results.md": "benchmarks/RESULTS.md", "nets.md": "checkpoints/README.md"}
@@ -41,7 +41,7 @@ def tables(schema: type[Settings]) -> list[str]:
     """Returns the lines of a table of the settings of a class, and of one for each of its groups."""
     lines = ["", "| setting | default | what it does | may be |", "|---|---|---|---|"]
     for each in entries_here(schema):
-        default = "must be given" if each.option.example else f"`{shown(each.default)}`"
+        default = "must be given" if each.option.example else f"`{as_typed(each.default)}`"
         lines.append(f"| `{each.name}` | {default} | {cell(each.option.doc)} | {cell(each.allowed)} |")
     for name, part in groups(schema).items():
         lines += ["", f"**{part.PREFIX or name}** {cell((part.__doc__ or '').partition(chr(10))[0])}", *tables(part)]
