@@ -325,7 +325,9 @@ def run(number: int, seed: int, net: Path, folder: Path) -> tuple[str, str, str]
         signal.alarm(0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if words:
-        what = {name: value for name, value in settings.flat().items() if value != getattr(InferSettings, name, value)}
+        what = {
+            name: value for name, value in settings.by_name().items() if value != getattr(InferSettings, name, value)
+        }
         words = f"trial {number} ({trial.kind}, {trial.source.name}): {words}\n  {what}"
     return trial.kind, end, words
 

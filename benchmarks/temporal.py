@@ -68,7 +68,7 @@ TRIED = {  # on top of the strong weight and the first of those; what helped, WI
     "-noise": ["temporal.sigma=[0.02,0.1]"],  # twice the noise
     "-antialias": ["net.antialias=true"],
     "-lowrate": ["trainer.tail=0.8"],  # the learning rate falls during four fifths of the run, not two
-    "-wide-soft": [*WIDE, "data.soft=0.3"],
+    "-wide-flat": [*WIDE, "data.flat=0.3"],
 }
 LONGER = ["trainer.max_steps=1000", "trainer.learning_rate=2e-3"]
 LONG = {

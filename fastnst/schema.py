@@ -120,7 +120,7 @@ class Settings:
             given[name] = parts[name].of(value) if name in parts and isinstance(value, Mapping) else value
         return cls(**given)
 
-    def flat(self, compared: bool = False) -> dict[str, Any]:
+    def by_name(self, compared: bool = False) -> dict[str, Any]:
         """Returns all values by full name, lists as lists.
 
         Args:
@@ -132,7 +132,7 @@ class Settings:
             if not (compared and each.option.may_change):
                 values[each.name] = list(value) if isinstance(value, tuple) else value
         for name in groups(type(self)):
-            values |= getattr(self, name).flat(compared)
+            values |= getattr(self, name).by_name(compared)
         return values
 
 

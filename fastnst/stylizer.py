@@ -307,7 +307,7 @@ class Stylizer:
                 log.warning("'%s' is a picture that moves: codec= and resume= do not apply to it", out)
             return AnimationWriter(out, reader, settings.overwrite)
         nets = self.moving.states if self.moving else [self.net.state_dict()]
-        made_of = {**identity(reader.path), "net": fingerprint(*nets), **settings.flat(compared=True)}
+        made_of = {**identity(reader.path), "net": fingerprint(*nets), **settings.by_name(compared=True)}
         made_of |= {"moving": self.moving.stops} if self.moving else {}
         made_of |= {"mask_file": identity(Path(settings.mask))} if settings.mask else {}
         return VideoWriter(

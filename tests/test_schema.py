@@ -97,9 +97,9 @@ def test_wrong_values_are_one_line_with_the_full_name(wrong, message):
 def test_what_is_compared_is_all_but_what_is_marked():
     settings = SomeSettings(root="x")
     everything = {each.name for each in entries(SomeSettings)}
-    assert set(settings.flat()) == everything
-    assert set(settings.flat(compared=True)) == everything - {"threads"}
-    assert json.loads(json.dumps(settings.flat())) == settings.flat()
+    assert set(settings.by_name()) == everything
+    assert set(settings.by_name(compared=True)) == everything - {"threads"}
+    assert json.loads(json.dumps(settings.by_name())) == settings.by_name()
 
 
 def test_text_is_taken_as_it_was_typed_and_a_list_is_read(conf):

@@ -119,7 +119,7 @@ def test_a_resumed_render_compares_all_settings_but_those_that_leave_the_result_
         *("device", "engine", "threads", "batch", "max_pixels_per_pass"),
     }
     found = InferSettings(video="x", ckpt="y")
-    assert found.flat().keys() - found.flat(compared=True).keys() == free
+    assert found.by_name().keys() - found.by_name(compared=True).keys() == free
 
 
 @pytest.mark.parametrize("schema", COMMANDS, ids=lambda schema: schema.__name__)

@@ -41,7 +41,7 @@ def give_verdict(settings: EvaluateSettings) -> None:
         rows = measure(settings, clips, contenders, vgg, out, lambda done: progress(done, total))
     cli.report(tables([*means(rows), *rows], settings.flow))
     if out:
-        write_results(out, rows, settings.flat(), {each.name: each.style for each in contenders})
+        write_results(out, rows, settings.by_name(), {each.name: each.style for each in contenders})
         cli.note(f"'{out}' has results.csv, results.json, front.png, clips/")
 
 

@@ -54,19 +54,19 @@ class Items:
             digest.update(f"{path.name} {path.stat().st_size}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()[:16]
 
-    def crops(self, image_size: int, soft: float) -> tuple[Dataset, Dataset]:
+    def crops(self, image_size: int, flat: float) -> tuple[Dataset, Dataset]:
         """Returns the crops to train on and those to validate with.
 
         Args:
             image_size: side of the crops, pixels.
-            soft: share of the photos that are put out of focus.
+            flat: share of the photos' crops that are made like flat footage.
         """
         if isinstance(self.training[0], FramePair):
             training, validation = cast(tuple[list[FramePair], ...], (self.training, self.validation))
             return Clips(training, image_size), Clips(validation, image_size, augment=False)
         photos, aside = cast(tuple[list[Path], ...], (self.training, self.validation))
         beside = Clips(self.beside, image_size) if self.beside else None
-        crops = Photos(photos, image_size, soft=soft)
+        crops = Photos(photos, image_size, flat=flat)
         return PhotosAndClips(crops, beside) if beside is not None else crops, Photos(aside, image_size, augment=False)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -23,6 +24,9 @@ from fastnst.images import MAX_PIXELS, load_image, open_picture, to_tensor
 SMALLEST = 32  # photos with a shorter side say nothing about content
 ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what the last bytes of a whole file hold
 BLUR, BLUR_KERNEL = (0.5, 6.0), [25, 25]  # deviations of the Gaussian that puts a crop out of focus, pixels
+CONTRAST = (0.1, 0.6)  # what is left of a flat crop's contrast
+BRIGHTNESS = (-0.35, 0.35)  # by which a flat crop is brighter, of the range from 0 to 1
+CHANCES = (0.25, 0.6, 0.5, 0.5)  # of a flat crop to be a plain gradient, of low contrast, shifted in light, blurred
 SKIMAGE_PHOTOS = (
     "astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "motorcycle_left.png",
     "motorcycle_right.png", "rocket.jpg", "brick.png", "camera.png", "grass.png", "gravel.png",
@@ -38,12 +42,12 @@ class Photos(Dataset):
         items: the photos.
         image_size: side of the crops, pixels.
         augment: whether crops are drawn; or the middle is taken.
-        soft: share of the drawn crops that are out of focus. Instance norm amplifies the noise of frames that have
-            little texture, flat walls and skies; sharp photos alone do not teach a net to leave it alone.
+        flat: share of the drawn crops that are made like flat footage, see `flattened`. Instance norm amplifies the
+            noise of frames that have little texture; photos alone do not teach a net to leave it alone.
     """
 
-    def __init__(self, items: list[Path], image_size: int, augment: bool = True, soft: float = 0.0) -> None:
-        self.items, self.image_size, self.augment, self.soft = items, image_size, augment, soft
+    def __init__(self, items: list[Path], image_size: int, augment: bool = True, flat: float = 0.0) -> None:
+        self.items, self.image_size, self.augment, self.flat = items, image_size, augment, flat
 
     def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> dict[str, Any]:
         """Returns `{"content": (3, size, size) in [0, 1], "seed": int, "unreadable": [names]}`."""
@@ -59,8 +63,8 @@ class Photos(Dataset):
                 continue
             box, mirrored = random_box(image.size, random) if self.augment else centre_box(image.size)
             content = cropped(image, self.image_size, box, mirrored)
-            if self.augment and self.soft and random.random() < self.soft:
-                content = gaussian_blur(content, BLUR_KERNEL, [random.uniform(*BLUR)] * 2)
+            if self.augment and self.flat and random.random() < self.flat:
+                content = flattened(content, random)
             return {"content": content, "seed": int(random.integers(2**62)), "unreadable": unreadable}
         raise InputError(f"none of the {len(self.items)} photos can be read any more")
 
@@ -89,6 +93,28 @@ def cropped(image: Image.Image, size: int, box: Box, mirrored: bool) -> Float[Te
     """Returns the part of a photo in the box, scaled to `size`, in [0, 1]."""
     content = to_tensor(image.resize((size, size), Image.Resampling.BICUBIC, box, reducing_gap=3))
     return content.flip(2) if mirrored else content
+
+
+def flattened(content: Float[Tensor, "3 height width"], random: np.random.Generator) -> Float[Tensor, "3 height width"]:
+    """Returns a crop made like footage that shows little, by at least one of four ways, each drawn or not.
+
+    A plain gradient between the mean colours of its quarters takes its place; its contrast is lowered; it is too
+    bright or too dark; it is out of focus.
+
+    Args:
+        content: the crop, in [0, 1].
+        random: what the ways and how far each goes are drawn from.
+    """
+    plain, low, shifted, blurred = random.random(4) < CHANCES
+    low = low or not (plain or shifted or blurred)
+    if plain:
+        quarters = F.adaptive_avg_pool2d(content[None], 2)
+        content = F.interpolate(quarters, content.shape[1:], mode="bilinear", align_corners=True)[0]
+    if low:
+        content = content.mean((1, 2), keepdim=True).lerp(content, random.uniform(*CONTRAST))
+    if shifted:
+        content = (content + random.uniform(*BRIGHTNESS)).clamp(0, 1)
+    return gaussian_blur(content, BLUR_KERNEL, [random.uniform(*BLUR)] * 2) if blurred else content
 
 
 def find_photos(root: str | Path) -> tuple[list[Path], dict[str, str]]:

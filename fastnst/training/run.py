@@ -92,7 +92,7 @@ class Plan:
             "data_sha256": self.items.fingerprint(),
             "data_items": len(self.items.training) + len(self.items.validation) + len(self.items.beside),
             **({"net_init": Path(init).name, "ancestor": ancestor_of(load_checkpoint(init))} if init else {}),
-            **self.settings.flat(compared=True),
+            **self.settings.by_name(compared=True),
         }
 
 
@@ -167,7 +167,7 @@ def built(plan: Plan) -> Parts:
     if plan.resume:
         check_resumable(before, module, plan.resume)
     content = Content(
-        *plan.items.crops(settings.trainer.image_size, settings.data.soft),
+        *plan.items.crops(settings.trainer.image_size, settings.data.flat),
         settings.trainer.batch_size,
         settings.data.workers,
         settings.seed,
@@ -175,7 +175,7 @@ def built(plan: Plan) -> Parts:
     if plan.first:
         prepare(plan.folder, over=settings.overwrite and not settings.resume)
     front, stop = ParetoFront(plan.folder / "front", plan.style), StopOnSignal()
-    dashboard = Dashboard(plan.folder, plan.style, settings.flat(), settings.wandb)
+    dashboard = Dashboard(plan.folder, plan.style, settings.by_name(), settings.wandb)
     callbacks = [
         stop,
         Saving(plan.last, settings.trainer.save_every, recipe),

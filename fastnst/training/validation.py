@@ -19,13 +19,16 @@ from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
 from fastnst.errors import OutputError
 from fastnst.flow import inside
 from fastnst.images import save_image, to_array
-from fastnst.metrics import contrast, mean_absolute_warping_error, noise_gain, static_flicker
+from fastnst.metrics import Stylize, contrast, mean_absolute_warping_error, noise_gain, static_flicker
 from fastnst.net import StylizationNet
 from fastnst.training.dashboard import Dashboard
 from fastnst.training.module import StyleTransfer
+from fastnst.training.pairs import unit_noise
+from fastnst.training.photos import flattened
 from fastnst.video.silent import silent_clip
 
 SIGMA = 2 / 255  # noise level of a decent camera, for the validation clip
+GRAINS = 0.7 / 255  # of grains of noise on flat crops: the change from frame to frame is as on real walls, 0.8 levels
 PAN = (0.4, 0.2)  # pixels to the right and down by which its camera moves per frame
 MATCH = 0.05  # relative difference up to which two style losses count as the same
 
@@ -106,8 +109,9 @@ class Samples(pl.Callback):
     """Stylizes the photos set aside, and one short clip made from the first of them, at every validation.
 
     Logs how steady the net is there, in grey levels and beside the input's own: `val/static_flicker`,
-    `val/warping_error` along the known motion, `val/noise_gain`, and `val/contrast`. Keeps the nets of the front, once
-    training has settled: before, the temporal loss is still coming in, and the learning rate is high.
+    `val/warping_error` along the known motion, `val/noise_gain`, and `val/contrast`; and `val/flat_flicker`,
+    `val/flat_style_loss` and `val/flat_content_loss` on the photos made like flat footage. Keeps the nets of the front,
+    once training has settled: before, the temporal loss is still coming in, and the learning rate is high.
 
     Args:
         folder: where `stylized_<step>.png` and `clip_<step>.mp4` go.
@@ -121,6 +125,8 @@ class Samples(pl.Callback):
     ) -> None:
         self.folder, self.dashboard, self.photos, self.front = folder, dashboard, photos, front
         self.clip = panned(photos[0])
+        flat = [flattened(photo, np.random.default_rng((1, place))) for place, photo in enumerate(photos)]
+        self.flat = twice(torch.stack(flat))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes and shows them; a full disk is reported, and training goes on."""
@@ -143,6 +149,7 @@ class Samples(pl.Callback):
             "val/contrast": contrast(clip).mean().item(),
             "val/noise_gain": noise_gain(stylize, self.photos, SIGMA, Generator().manual_seed(0)).mean().item(),
         }
+        steadiness |= self.on_flat_crops(stylize, pl_module)
         self.dashboard.log_metrics(steadiness, step)
         grid = torch.cat([torch.cat(list(row), dim=2) for row in (self.photos, stylized)], dim=1)
         try:
@@ -159,6 +166,32 @@ class Samples(pl.Callback):
             return
         self.dashboard.log_media("val/stylized", picture, step)
         self.dashboard.log_media("val/clip", video, step)
+
+    def on_flat_crops(self, stylize: Stylize, module: StyleTransfer) -> dict[str, float]:
+        """Returns how still the net holds on the flat crops, and what it paints there."""
+        before, after = (stylize(frames) for frames in self.flat)
+        everywhere = torch.ones_like(before[:, :1])
+        with torch.no_grad():
+            losses = module.losses(self.flat[0].to(module.device), None, before.to(module.device))
+        return {
+            "val/flat_flicker": static_flicker(before, after, everywhere).mean().item(),
+            "val/flat_flicker_input": static_flicker(*self.flat, everywhere).mean().item(),
+            "val/flat_style_loss": losses["style_loss"].item(),
+            "val/flat_content_loss": losses["content_loss"].item(),
+        }
+
+
+def twice(
+    pictures: Float[Tensor, "batch 3 height width"],
+) -> tuple[Float[Tensor, "batch 3 height width"], Float[Tensor, "batch 3 height width"]]:
+    """Returns two frames of each picture that differ in grains of noise alone, as a codec leaves on a flat wall."""
+    generator = Generator().manual_seed(0)
+
+    def frame(picture: Tensor) -> Tensor:
+        return picture + GRAINS * unit_noise("correlated", picture.shape[1], picture.shape[2], generator)
+
+    one, other = (torch.stack([frame(picture) for picture in pictures]).clamp(0, 1) for _ in range(2))
+    return one, other
 
 
 def pan_error(clip: Float[Tensor, "time 3 height width"]) -> float:

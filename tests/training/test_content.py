@@ -101,7 +101,7 @@ def test_clips_beside_photos_give_half_of_the_crops_and_validate_nothing(photo_f
     clip = silent(tmp_path / "clips" / "a.avi", "-c:v", "mjpeg", seconds=0.4, size="64x48", rate=10)
     items = find_items(DataSettings(root=str(photo_folder), clips=str(tmp_path / "clips"), validation=2))
     assert {pair.path for pair in items.beside} == {clip}
-    training, validation = items.crops(32, soft=0.0)
+    training, validation = items.crops(32, flat=0.0)
     assert isinstance(training, PhotosAndClips)
     assert isinstance(validation, Photos)
     drawn = [training[(0, (0, step, 0))] for step in range(24)]

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from fastnst.errors import ConfigError
-from fastnst.training.photos import Photos, centre_box, cropped, find_photos, random_box, sample_photos
+from fastnst.training.photos import Photos, centre_box, cropped, find_photos, flattened, random_box, sample_photos
 
 
 def test_crop_is_a_function_of_its_key(photo_folder):
@@ -18,17 +18,43 @@ def test_crop_is_a_function_of_its_key(photo_folder):
     assert not torch.equal(first["content"], other["content"])
 
 
-def test_soft_crops_are_the_same_crops_out_of_focus(photo_folder):
+def test_flat_crops_show_less_of_the_same_crops_or_in_another_light(photo_folder):
     paths, keys = find_photos(photo_folder)[0], [(3, (0, place)) for place in range(20)]
-    sharp, half, soft = ([Photos(paths, 48, soft=share)[key]["content"] for key in keys] for share in (0.0, 0.5, 1.0))
-    detail = [[crop.diff(dim=2).abs().mean() for crop in crops] for crops in (sharp, soft)]
-    assert all(less < 0.9 * more for more, less in zip(*detail, strict=True))
-    assert all(torch.allclose(a.mean(), b.mean(), atol=0.05) for a, b in zip(sharp, soft, strict=True))
-    kept = sum(torch.equal(a, b) for a, b in zip(sharp, half, strict=True))
-    assert 4 <= kept <= 16
+    none, half, every = ([Photos(paths, 48, flat=share)[key]["content"] for key in keys] for share in (0.0, 0.5, 1.0))
+    assert not any(torch.equal(a, b) for a, b in zip(none, every, strict=True))
+    detail = [[crop.diff(dim=2).abs().mean() for crop in crops] for crops in (none, every)]
+    assert all(less <= 1.001 * more for more, less in zip(*detail, strict=True))
+    assert sum(less < 0.7 * more for more, less in zip(*detail, strict=True)) >= 10
+    assert all(crop.min() >= 0 and crop.max() <= 1 for crop in every)
+    assert 4 <= sum(torch.equal(a, b) for a, b in zip(none, half, strict=True)) <= 16
     assert torch.equal(
-        Photos(paths, 48, soft=1.0, augment=False)[keys[0]]["content"], Photos(paths, 48, False)[keys[0]]["content"]
+        Photos(paths, 48, flat=1.0, augment=False)[keys[0]]["content"], Photos(paths, 48, False)[keys[0]]["content"]
     )
+
+
+class Drawn:
+    """Numbers that are no chance: of the four ways of `flattened` the wanted one, then two thirds of a range."""
+
+    def __init__(self, way):
+        self.way = way
+
+    def random(self, count):
+        return np.array([0.0 if place == self.way else 1.0 for place in range(count)])
+
+    def uniform(self, low, high):
+        return (low + 2 * high) / 3
+
+
+def test_each_way_of_being_flat_does_what_it_says():
+    crop = 0.3 + 0.4 * torch.rand(3, 40, 40)
+    plain, low, shifted, blurred = (flattened(crop, Drawn(way)) for way in range(4))  # pyright: ignore
+    torch.testing.assert_close(plain.diff(dim=2).diff(dim=2), torch.zeros(3, 40, 38), atol=1e-6, rtol=0)  # straight
+    torch.testing.assert_close(plain[:, 0, 0], crop[:, :20, :20].mean((1, 2)))
+    torch.testing.assert_close(low.mean((1, 2)), crop.mean((1, 2)))
+    torch.testing.assert_close(low.std((1, 2)), crop.std((1, 2)) * 1.3 / 3)
+    torch.testing.assert_close(shifted, crop + 0.35 / 3)
+    assert blurred.diff(dim=2).abs().mean() < 0.1 * crop.diff(dim=2).abs().mean()
+    torch.testing.assert_close(flattened(crop, Drawn(None)), low)  # pyright: ignore  # none drawn is low contrast
 
 
 @pytest.mark.parametrize("size", [(40, 300), (300, 40), (1, 1), (33, 33)])

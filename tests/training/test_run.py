@@ -138,6 +138,10 @@ def check_folder_of_a_run(folder, checkpoint):
     assert checkpoint.recipe["final"]["val/noise_gain"] == pytest.approx(validated[-1]["val/noise_gain"], abs=1e-5)
     assert validated[0]["val/static_flicker_input"] == pytest.approx(2.26, abs=0.3)  # of 2 levels of noise
     assert validated[0]["val/noise_gain"] > 0
+    assert validated[0]["val/flat_flicker_input"] == pytest.approx(0.8, abs=0.2)
+    assert checkpoint.recipe["final"]["val/flat_flicker"] == pytest.approx(validated[-1]["val/flat_flicker"], abs=1e-5)
+    assert 0 < validated[-1]["val/flat_style_loss"] < 2
+    assert checkpoint.recipe["data.flat"] == 0
     assert 0 < validated[0]["val/contrast"] < 127.5
     assert validated[0]["val/warping_error"] > 0
     assert {int(path.stem) for path in (folder / "front").iterdir()} == {40} == {checkpoint.recipe["best_step"]}

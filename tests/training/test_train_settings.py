@@ -28,7 +28,7 @@ def test_pairs_of_real_frames_compose_with_clips_and_need_them(pair):
 
 
 def test_choice_of_a_file_sets_what_differs_and_nothing_else():
-    plain, cpu = TrainSettings().flat(), cli.load(TrainSettings, ["trainer=cpu"]).flat()
+    plain, cpu = TrainSettings().by_name(), cli.load(TrainSettings, ["trainer=cpu"]).by_name()
     differ = {name for name in plain if plain[name] != cpu[name]}
     assert differ == {
         f"trainer.{name}"
@@ -42,7 +42,7 @@ def test_choice_of_a_file_sets_what_differs_and_nothing_else():
             "save_every",
         )
     }
-    assert cli.load(TrainSettings, []).flat() == plain
+    assert cli.load(TrainSettings, []).by_name() == plain
 
 
 def test_lists_of_names_are_those_of_the_modules():
@@ -90,7 +90,7 @@ WRONG = [  # what is typed, and what the one line says
     ("data.root=null", "data.root is missing; write data.root=FOLDER"),
     ("data.workers=-7", "data.workers=-7 must be a whole number from -1 to 256"),
     ("data.validation=0", "data.validation=0 must be a whole number from 1"),
-    ("data.soft=2", "data.soft=2 must be a number from 0 to 1"),
+    ("data.flat=2", "data.flat=2 must be a number from 0 to 1"),
     ("data.max_bad=-1", "data.max_bad=-1 must be a number from 0 to 1"),
     ("data.source=foo", "data.source=foo must be folder, sample or clips"),
     ("data.raft=x", "there is no setting 'data.raft'"),
