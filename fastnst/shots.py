@@ -84,7 +84,8 @@ class Shot(nn.Module):
     Args:
         net: the trained net, in evaluation mode. Any but a `StylizationNet`, tiled or not, is called as it is.
         norm: "shot", or "frame": each frame's own statistics.
-        texture: amplitude of the canvas, see `CarriedCanvas`; a net without one ignores it.
+        texture: amplitude of the canvas, see `CarriedCanvas`; a net without one ignores it. At 0 nothing is carried, so
+            that no flow is looked for.
         canvas_motion: "flow" or "fixed", see `CarriedCanvas`.
         smooth: weight of the earlier frames, see `MotionAverage`; 0 is off.
     """
@@ -101,6 +102,7 @@ class Shot(nn.Module):
         self.net = net
         inner = net.net if isinstance(net, Tiled) else net
         trained = inner if isinstance(inner, StylizationNet) else None
+        canvas_motion = canvas_motion if texture else "fixed"
         self.canvas = CarriedCanvas(texture, canvas_motion) if trained and trained.has_canvas else None
         self.average = MotionAverage(smooth) if smooth else None
         self.keeps_statistics = norm == "shot" and trained is not None

@@ -214,3 +214,13 @@ def test_texture_reaches_the_net_and_nothing_is_remembered_where_nothing_is_aske
     canvas = 0.5 * fixed_canvas(*frame.shape[-2:])
     assert torch.equal(plain(frame), net(frame, canvas=canvas))
     assert (plain.remembers, plain.memory()) == (False, {})
+
+
+def test_without_texture_no_flow_is_looked_for(net, monkeypatch):
+    frames = torch.cat([scene(0), scene(0).roll(1, 3), scene(0).roll(2, 3)])
+    carried = Shot(net, texture=1e-12)(frames)
+    monkeypatch.setattr("fastnst.shots.half_luma", None)  # a call of it would fail
+    without = Shot(net, texture=0.0)
+    torch.testing.assert_close(without(frames), carried, rtol=0, atol=1e-6)
+    assert without.halved is None
+    assert not any(name.startswith("canvas.") for name in without.memory())
