@@ -204,7 +204,9 @@ class ConvNorm(nn.Sequential):
         *layers, norm = self
         for layer in layers:
             features = layer(features)
-        return norm(features) if choose is None else normalised(norm, features, choose(statistics_of(features)))
+        if choose is not None:
+            return normalised(norm, features, choose(statistics_of(features)))
+        return each_normalised(norm, features) if self.training and features.device.type == "cpu" else norm(features)
 
 
 class Blur(nn.Module):
@@ -255,6 +257,19 @@ def statistics_of(features: Float[Tensor, "batch channels height width"]) -> Sta
     mean = features.mean((2, 3))
     variance = (features - mean[..., None, None]).square().mean((2, 3))  # faster than torch.var_mean, 2 to 5 times
     return Statistics(mean, variance)
+
+
+def each_normalised(
+    norm: nn.Module, features: Float[Tensor, "batch channels height width"]
+) -> Float[Tensor, "batch channels height width"]:
+    """Returns what the instance norm `norm` makes of features: a batch norm of one picture after the other.
+
+    On a CPU it keeps channels-last, which PyTorch's instance norm gives up, and is two to four times as fast with its
+    gradient.
+    """
+    assert isinstance(norm, nn.InstanceNorm2d)
+    pictures = [F.batch_norm(one, None, None, norm.weight, norm.bias, True, 0.0, norm.eps) for one in features.split(1)]
+    return torch.cat(pictures)
 
 
 def normalised(

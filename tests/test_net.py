@@ -120,3 +120,15 @@ def test_gpu_agrees_with_cpu():
     picture = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(net.cuda()(picture.cuda()).cpu(), net.cpu()(picture), rtol=0, atol=5e-3)
+
+
+def test_training_normalises_as_instance_norm_does():
+    torch.manual_seed(0)
+    net, content = StylizationNet((4, 8, 16), residual_blocks=1), torch.rand(2, 3, 32, 48)
+    net = net.to(memory_format=torch.channels_last)
+    gradients = []
+    for mode in (True, False):
+        net.train(mode).zero_grad()
+        net(content).square().mean().backward()
+        gradients.append([parameter.grad for parameter in net.parameters()])
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
