@@ -82,9 +82,10 @@ def test_net_without_ancestor_is_its_own_and_its_childrens(nets):
 
 
 def test_nets_that_ship_mix():
-    assert mixed(dict.fromkeys(("clouds", "picasso", "wave"), 1)).style == "clouds33-picasso33-wave33"
-    with pytest.raises(ConfigError, match="'picasso' and 'liechtenstein' differ in antialias, canvas"):
-        mixed({"picasso": 1, "liechtenstein": 1})
+    names = "clouds", "liechtenstein", "picasso", "wave"
+    assert mixed(dict.fromkeys(names, 1)).style == "clouds25-liechtenstein25-picasso25-wave25"
+    with pytest.raises(ConfigError, match="'picasso' and 'picasso-lite' differ in channels"):
+        mixed({"picasso": 1, "picasso-lite": 1})
 
 
 @pytest.mark.parametrize(
