@@ -27,8 +27,8 @@ def test_probe_counts_as_the_next_frame_and_is_forgotten():
 
 
 def test_net_stylizes_as_the_stylizer_does(videos):
-    net, look = small_net().eval(), LookSettings(smooth=0.8, strength=0.7, color="content")
-    rendition, stylizer = net_rendition(net, look), Stylizer(small_net(), "cpu")
+    net, look = small_net(), LookSettings(smooth=0.8, strength=0.7, color="content")
+    rendition, stylizer = net_rendition(net.eval(), look), Stylizer(small_net(), "cpu", engine="torch")
     stream = stylizer.stream(look)
     for frame in ClipFile(videos / "still.mkv", frames=4):
         expected = stylizer.frames(to_uint8(frame), stream)
