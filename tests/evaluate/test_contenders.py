@@ -32,7 +32,8 @@ def test_net_stylizes_as_the_stylizer_does(videos):
     stream = stylizer.stream(look)
     for frame in ClipFile(videos / "still.mkv", frames=4):
         expected = stylizer.frames(to_uint8(frame), stream)
-        assert torch.equal(to_uint8(rendition.next_frame(frame)), expected)
+        stylized = to_uint8(rendition.next_frame(frame))
+        assert (stylized.int() - expected.int()).abs().max() <= 1  # sums in another order: it is one by chance, rarely
 
 
 def test_stylized_clip_of_another_size_is_made_to_the_inputs(videos, tmp_path):
