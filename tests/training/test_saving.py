@@ -1,9 +1,9 @@
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import time
-import warnings
 
 import pytest
 import torch
@@ -172,24 +172,21 @@ def test_10_kills_of_a_process_that_saves_always_leave_whole_checkpoints(tmp_pat
     io, names = AtomicCheckpointIO(), ["last.ckpt", "net.ckpt"]
     io.save_checkpoint({"recipe": {}, "step": 0, "x": torch.zeros(100_000)}, tmp_path / names[0])
     save_checkpoint(tmp_path / names[1], StylizationNet((4, 6, 8), residual_blocks=1), "s", {"step": 0})
+    processes = multiprocessing.get_context("forkserver")  # from one without threads: a fork beside threads may crash
+    processes.set_forkserver_preload([__name__])
     moments, step, made, halves = random.Random(0), 0, 0, 0
     for _ in range(10):
         prepare(tmp_path, over=False)
         assert sorted(path.name for path in tmp_path.iterdir()) == names
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: this child needs none
-            child = os.fork()
-        if not child:
-            try:
-                save_for_ever(tmp_path, step)
-            finally:
-                os._exit(1)
+        child = processes.Process(target=save_for_ever, args=(tmp_path, step))
+        child.start()
         before, deadline = (tmp_path / names[0]).stat().st_mtime_ns, time.monotonic() + 30
         while (tmp_path / names[0]).stat().st_mtime_ns == before and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.1))
-        os.kill(child, signal.SIGKILL)
-        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
         last, net = load_training_checkpoint(tmp_path / names[0]), load_checkpoint(tmp_path / names[1])
         assert last["step"] >= step
         assert net.recipe["step"] >= made
