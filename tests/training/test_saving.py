@@ -173,7 +173,7 @@ def test_10_kills_of_a_process_that_saves_always_leave_whole_checkpoints(tmp_pat
     io.save_checkpoint({"recipe": {}, "step": 0, "x": torch.zeros(100_000)}, tmp_path / names[0])
     save_checkpoint(tmp_path / names[1], StylizationNet((4, 6, 8), residual_blocks=1), "s", {"step": 0})
     processes = multiprocessing.get_context("forkserver")  # from one without threads: a fork beside threads may crash
-    processes.set_forkserver_preload([__name__])
+    processes.set_forkserver_preload(["pytest", "fastnst.training.saving", "fastnst.training.data"])
     moments, step, made, halves = random.Random(0), 0, 0, 0
     for _ in range(10):
         prepare(tmp_path, over=False)
