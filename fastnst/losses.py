@@ -24,16 +24,24 @@ def gram_matrix(features: Float[Tensor, "batch channels height width"]) -> Float
 
 
 def content_loss(
-    features: Float[Tensor, "batch channels height width"], target: Float[Tensor, "batch channels height width"]
+    features: Float[Tensor, "batch channels height width"],
+    target: Float[Tensor, "batch channels height width"],
+    least: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Squared relative error of a picture's features at one layer, the mean over pictures; 0 is the content itself.
 
+    Args:
+        features: the stylized pictures'.
+        target: the contents'.
+        least: what the content's mean square is taken for where it is less. A flat wall has next to none: without it
+            a few of them outweigh all photos.
+
     Source: Johnson et al. 2016, arXiv:1603.08155, equation 2.
-    Differs: divided by the squared norm of the content's own features, so that the weight does not depend on the layer
+    Differs: divided by the mean square of the content's own features, so that the weight does not depend on the layer
     or on how the loss network is scaled.
     """
-    error = (features.float() - target.float()).square().sum((1, 2, 3))
-    return (error / target.float().square().sum((1, 2, 3))).mean()
+    error = (features.float() - target.float()).square().mean((1, 2, 3))
+    return (error / target.float().square().mean((1, 2, 3)).clamp(min=least)).mean()
 
 
 def style_loss(

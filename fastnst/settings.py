@@ -365,7 +365,7 @@ class DataSettings(Settings):
     download: bool = option(False, "fetch COCO train2017, 18 GB, into the root first", may_change=True)
     url: str = option("http://images.cocodataset.org/zips/train2017.zip", "the zip to fetch", may_change=True)
     flat: float = option(
-        0.0, "share of the crops that are made like flat footage, of low contrast, too bright or dark, out of focus: "
+        0.2, "share of the crops that are made like flat footage, of low contrast, too bright or dark, out of focus: "
         "steadier on walls, skies and soft footage",
         low=0, high=1,
     )  # fmt: skip

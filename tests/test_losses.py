@@ -54,6 +54,12 @@ def test_content_loss_does_not_depend_on_scale():
     torch.testing.assert_close(content_loss(features, target), content_loss(features * 100, target * 100))
 
 
+def test_content_loss_of_a_content_with_next_to_nothing_is_relative_to_the_least():
+    target = torch.stack([torch.full((4, 5, 5), 2.0), torch.full((4, 5, 5), 0.1)])
+    assert content_loss(target + 1, target, least=1.0).item() == pytest.approx((1 / 4 + 1 / 1) / 2)
+    assert content_loss(target + 1, target).item() == pytest.approx((1 / 4 + 1 / 0.01) / 2)
+
+
 def test_style_loss_of_the_style_is_0_and_of_nothing_is_1():
     features = {"a": torch.rand(1, 4, 5, 5), "b": torch.rand(1, 2, 3, 3)}
     target = {layer: gram_matrix(value) for layer, value in features.items()}

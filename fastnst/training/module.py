@@ -22,6 +22,7 @@ from fastnst.settings import LossSettings, TemporalSettings, TrainerSettings
 from fastnst.training.pairs import NextFrame, make_pair, next_frames
 from fastnst.vgg import VGGFeatures
 
+FLOOR = 0.1  # of the style's mean square at the content layer: the least that a content's is taken for
 TAUGHT = 0.5  # part of the run in which a net with a teacher learns from that; then come the losses of all nets
 PATIENCE = 3  # skipped steps in a row that end the run
 
@@ -65,8 +66,10 @@ class StyleTransfer(pl.LightningModule):
         self.skipped = self.skipped_in_a_row = 0
         self.unreadable: set[str] = set()
         with torch.no_grad():
-            for layer, features in vgg(style[None], loss.style_layers).items():
-                self.register_buffer(f"style_{layer}", gram_matrix(features), persistent=False)
+            features = vgg(style[None], {loss.content_layer, *loss.style_layers})
+            self.least_content = FLOOR * features[loss.content_layer].square().mean().item()
+            for layer in loss.style_layers:
+                self.register_buffer(f"style_{layer}", gram_matrix(features[layer]), persistent=False)
 
     @property
     def style_grams(self) -> dict[str, Float[Tensor, "1 channels channels"]]:
@@ -96,7 +99,7 @@ class StyleTransfer(pl.LightningModule):
         with torch.no_grad():
             target = self.vgg(content, {layer})
         losses = {
-            "content_loss": content_loss(features[layer], target[layer]),
+            "content_loss": content_loss(features[layer], target[layer], self.least_content),
             "style_loss": style_loss(features, self.style_grams),
             "tv_loss": total_variation_loss(stylized),
         }

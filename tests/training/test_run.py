@@ -141,7 +141,7 @@ def check_folder_of_a_run(folder, checkpoint):
     assert validated[0]["val/flat_flicker_input"] == pytest.approx(0.8, abs=0.2)
     assert checkpoint.recipe["final"]["val/flat_flicker"] == pytest.approx(validated[-1]["val/flat_flicker"], abs=1e-5)
     assert 0 < validated[-1]["val/flat_style_loss"] < 2
-    assert checkpoint.recipe["data.flat"] == 0
+    assert checkpoint.recipe["data.flat"] == 0.2
     assert 0 < validated[0]["val/contrast"] < 127.5
     assert validated[0]["val/warping_error"] > 0
     assert {int(path.stem) for path in (folder / "front").iterdir()} == {40} == {checkpoint.recipe["best_step"]}
