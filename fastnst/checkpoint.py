@@ -55,13 +55,34 @@ def save_checkpoint(path: str | Path, net: StylizationNet, style: str, recipe: d
         part.write_bytes(serialize(weights, metadata={"fastnst": json.dumps(about)}))
 
 
-def load_checkpoint(name: str | Path) -> Checkpoint:
+def load_checkpoint(name: str | Path, many: bool = False) -> Checkpoint:
     """Returns the checkpoint at the path `name`, or the shipped one of that name: `load_checkpoint("picasso")`.
+
+    `base:wave` is one style of a net of many.
+
+    Args:
+        name: the file, or the name.
+        many: whether a net of many styles will do, too.
 
     Raises:
         InputError: there is no such file, or it is not a whole fastnst checkpoint.
+        ConfigError: it is a net of many styles, and none that it knows is named.
     """
-    path = find_checkpoint(name)
+    whole, colon, style = str(name).rpartition(":")
+    if colon and whole and not is_file(name):
+        base = load_checkpoint(whole, many=True)
+        return Checkpoint(base.net.of_style(style).requires_grad_(False), style, base.recipe)
+    found = read_checkpoint(find_checkpoint(name))
+    if found.net.styles and not many:
+        example = f"{name}:{found.net.styles[0]}"
+        raise ConfigError(
+            f"'{name}' is a net of many styles, name one of them: {example}; it knows {', '.join(found.net.styles)}"
+        )
+    return found
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Returns the checkpoint in a file; raises InputError if it is not a whole fastnst checkpoint."""
     check_input(path, "checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
@@ -110,11 +131,8 @@ def find_checkpoint(name: str | Path) -> Path:
         InputError: neither exists.
     """
     path = Path(name)
-    try:
-        if path.is_file():
-            return path
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise InputError(f"cannot read checkpoint '{name}': {(error.strerror or str(error)).lower()}") from error
+    if is_file(name):
+        return path
     if STYLE_NAME.fullmatch(str(name)):
         for folder in SHIPPED:
             if (folder / f"{name}.ckpt").is_file():
@@ -122,6 +140,14 @@ def find_checkpoint(name: str | Path) -> Path:
     shipped = sorted({file.stem for folder in SHIPPED for file in folder.glob("*.ckpt")})
     problem = "is a folder" if path.is_dir() else "does not exist"
     raise InputError(f"checkpoint '{name}' {problem}; give a file, or one that ships: {', '.join(shipped)}")
+
+
+def is_file(name: str | Path) -> bool:
+    """Returns whether there is a file of that name; raises InputError if that cannot be said."""
+    try:
+        return Path(name).is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise InputError(f"cannot read checkpoint '{name}': {(error.strerror or str(error)).lower()}") from error
 
 
 def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +168,11 @@ def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
     in_range = len(channels) == 3 and all(low <= count <= 1024 for low, count in zip(least, channels, strict=True))
     if not in_range or not 0 <= blocks <= 64:
         raise ValueError("net settings out of range")
+    styles = settings.get("styles", [])
+    if not isinstance(styles, list) or len(styles) > 1000 or len(set(map(str, styles))) < len(styles):
+        raise ValueError("styles that are no list of names")
+    if not all(isinstance(style, str) and STYLE_NAME.fullmatch(style) for style in styles):
+        raise ValueError("styles that are no plain names")
     return {**settings, "channels": channels}
 
 

@@ -26,33 +26,34 @@ def gram_matrix(features: Float[Tensor, "batch channels height width"]) -> Float
 def content_loss(
     features: Float[Tensor, "batch channels height width"],
     target: Float[Tensor, "batch channels height width"],
-    least: float = 0.0,
+    least: float | Float[Tensor, " _styles"] = 0.0,
 ) -> Float[Tensor, ""]:
     """Squared relative error of a picture's features at one layer, the mean over pictures; 0 is the content itself.
 
     Args:
         features: the stylized pictures'.
         target: the contents'.
-        least: what the content's mean square is taken for where it is less. A flat wall has next to none: without it
-            a few of them outweigh all photos.
+        least: what the content's mean square is taken for where it is less, for all pictures or for each. A flat wall
+            has next to none: without it a few of them outweigh all photos.
 
     Source: Johnson et al. 2016, arXiv:1603.08155, equation 2.
     Differs: divided by the mean square of the content's own features, so that the weight does not depend on the layer
     or on how the loss network is scaled.
     """
     error = (features.float() - target.float()).square().mean((1, 2, 3))
-    return (error / target.float().square().mean((1, 2, 3)).clamp(min=least)).mean()
+    whole = target.float().square().mean((1, 2, 3))
+    return (error / torch.maximum(whole, torch.as_tensor(least).to(whole))).mean()
 
 
 def style_loss(
     features: Mapping[str, Float[Tensor, "batch _channels _height _width"]],
-    target: Mapping[str, Float[Tensor, "1 _channels _channels"]],
+    target: Mapping[str, Float[Tensor, "_styles _channels _channels"]],
 ) -> Float[Tensor, ""]:
     """Squared relative error of the Gram matrices, the mean over layers and pictures; 0 is the style itself.
 
     Args:
         features: the stylized pictures' features, by layer; those of layers that are not in `target` are not used.
-        target: the style picture's Gram matrices by layer.
+        target: the style picture's Gram matrices by layer, one for all pictures, or one for each.
 
     Source: Johnson et al. 2016, arXiv:1603.08155, equation 4.
     Differs: each layer's error is divided by the squared norm of the style's own matrix. All layers count alike, and

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fastnst.canvas import fixed_canvas
@@ -37,11 +37,15 @@ Choose = Callable[[Statistics], Statistics]  # the statistics that features have
 class StylizationNet(nn.Module):
     """Paints pictures in the one style that its weights were trained for.
 
+    A net of many styles has all weights in common but those of its norms: there every style has a row of its own. It
+    paints with `in_styles`; `of_style` takes an ordinary net of one style from it.
+
     Source: Johnson, Alahi, Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer", arXiv:1603.08155, and its
     supplement for the layers; instance norm from Ulyanov et al. 2016, arXiv:1607.08022; nearest-neighbour upsampling
     before a convolution instead of a transposed one from Odena et al. 2016 (checkerboards); blur before the stride from
     Zhang 2019, arXiv:1904.11486. Of a lite net: separable convolutions from Howard et al. 2017 (MobileNets),
-    arXiv:1704.04861; shuffled pixels from Shi et al. 2016, arXiv:1609.05158.
+    arXiv:1704.04861; shuffled pixels from Shi et al. 2016, arXiv:1609.05158. Of a net of many styles: conditional
+    instance norm from Dumoulin et al. 2017, arXiv:1610.07629.
     Differs: a noise field that holds still is a fourth input channel, see `fastnst.canvas`; every convolution pads by
     reflection, also inside the residual blocks; the last activation is a sigmoid, so that the output is in [0, 1]
     without clipping.
@@ -53,6 +57,7 @@ class StylizationNet(nn.Module):
         residual_blocks: residual blocks at quarter resolution.
         antialias: blur features before they are made smaller, so that a shift by a part of a pixel changes less.
         canvas: whether the noise field is an input.
+        styles: names of the styles of a net of many; empty for an ordinary net.
 
     >>> sum(p.numel() for p in StylizationNet.preset("johnson").parameters())
     1681827
@@ -64,15 +69,17 @@ class StylizationNet(nn.Module):
         residual_blocks: int = 5,
         antialias: bool = False,
         canvas: bool = True,
+        styles: Sequence[str] = (),
     ) -> None:
         super().__init__()
         full, half, quarter = channels
-        self.has_canvas = canvas
+        self.has_canvas, self.styles = canvas, tuple(styles)
         self.settings = {
             "channels": [full, half, quarter],
             "residual_blocks": residual_blocks,
             "antialias": antialias,
             "canvas": canvas,
+            **({"styles": list(styles)} if styles else {}),
         }
         seen = 4 if canvas else 3
         if full:
@@ -97,9 +104,14 @@ class StylizationNet(nn.Module):
         )
         self.residuals = nn.Sequential(*(ResidualBlock(quarter, separable=full == 0) for _ in range(residual_blocks)))
         self.decoder = nn.Sequential(*narrow, nn.Upsample(scale_factor=2, mode="nearest"), *end)
+        for norm in norms_of(self).values() if styles else ():
+            norm.weight = nn.Parameter(torch.ones(len(styles), norm.num_features))
+            norm.bias = nn.Parameter(torch.zeros(len(styles), norm.num_features))
 
     @classmethod
-    def preset(cls, name: str, antialias: bool = False, canvas: bool = True) -> StylizationNet:
+    def preset(
+        cls, name: str, antialias: bool = False, canvas: bool = True, styles: Sequence[str] = ()
+    ) -> StylizationNet:
         """Returns an untrained net of the preset `name`, one of `PRESETS`.
 
         Raises:
@@ -107,20 +119,21 @@ class StylizationNet(nn.Module):
         """
         if name not in PRESETS:
             raise ConfigError(f"no net called {name!r}; there are: {', '.join(PRESETS)}")
-        return cls(PRESETS[name], antialias=antialias, canvas=canvas)
+        return cls(PRESETS[name], antialias=antialias, canvas=canvas, styles=styles)
 
-    def renewed(self, antialias: bool, canvas: bool) -> StylizationNet:
+    def renewed(self, antialias: bool, canvas: bool, styles: Sequence[str] = ()) -> StylizationNet:
         """Returns a net of these settings with this one's weights, to train on from; without gradients so far.
 
-        Where only the new one has a canvas, its weights there are small and random.
+        Where only the new one has a canvas, its weights there are small and random. A style that this net does not know
+        by its name begins as the mean of those that it knows, and so does a net of one style.
 
         Raises:
             ConfigError: only this one has a canvas.
         """
         if self.has_canvas and not canvas:
             raise ConfigError("net.init names a net with a canvas; give net.canvas=true, or another net")
-        net = StylizationNet(**{**self.settings, "antialias": antialias, "canvas": canvas})
-        weights, first = dict(self.state_dict()), "encoder.0.0.weight"
+        net = StylizationNet(**{**self.settings, "antialias": antialias, "canvas": canvas, "styles": styles})
+        weights, first = self.with_norms(lambda rows: self.rows_for(styles, rows)), "encoder.0.0.weight"
         if antialias != self.settings["antialias"]:  # blurs have no weights, but move the numbers of the layers
             names = zip(weights, net.state_dict(), strict=True)
             weights = {new: weights[old] for old, new in names}
@@ -130,6 +143,51 @@ class StylizationNet(nn.Module):
             weights[first] = torch.cat([colours, CANVAS_WEIGHT * colours.std() * noise], 1)
         net.load_state_dict(weights)
         return net
+
+    def of_style(self, name: str) -> StylizationNet:
+        """Returns the net of one style of this net of many.
+
+        Raises:
+            ConfigError: this net has no style of that name.
+        """
+        if name not in self.styles:
+            known = f"there are: {', '.join(self.styles)}" if self.styles else "it is a net of one style"
+            raise ConfigError(f"there is no style {name!r} in the net; {known}")
+        row = self.styles.index(name)
+        net = StylizationNet(**{**self.settings, "styles": ()})
+        net.load_state_dict(self.with_norms(lambda rows: rows[row]))
+        return net.train(self.training)
+
+    def with_norms(self, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """Returns the weights, those of the norms changed, each (channels), or (styles, channels) of many styles."""
+        norms = norms_of(self)
+        return {key: change(it) if key.rpartition(".")[0] in norms else it for key, it in self.state_dict().items()}
+
+    def rows_for(
+        self, styles: Sequence[str], rows: Float[Tensor, "*styles channels"]
+    ) -> Float[Tensor, "*new channels"]:
+        """Returns the rows of a norm of this net for other styles, see `renewed`; for none, one without an axis."""
+        mean = rows.mean(0) if self.styles else rows
+        known = dict(zip(self.styles, rows, strict=True)) if self.styles else {}
+        return torch.stack([known.get(name, mean) for name in styles]) if styles else mean
+
+    def in_styles(
+        self,
+        content: Float[Tensor, "batch 3 height width"],
+        styles: Int[Tensor, " batch"] | None,
+        canvas: Float[Tensor, "canvases 1 height width"] | None = None,
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Returns what `forward` returns, each picture in a style of its own.
+
+        Args:
+            content: the pictures.
+            styles: which of this net's, by their number; None for a net of one style.
+            canvas: see `forward`.
+        """
+        if styles is None:
+            return self(content, canvas=canvas)
+        rows = {name: values[styles] for name, values in self.named_parameters() if values.dim() == 2}
+        return torch.func.functional_call(self, rows, (content,), {"canvas": canvas})
 
     def seen(
         self, content: Float[Tensor, "batch 3 height width"], canvas: Float[Tensor, "canvases 1 height width"] | None
@@ -202,11 +260,15 @@ class ConvNorm(nn.Sequential):
     ) -> Float[Tensor, "batch out_channels new_height new_width"]:
         """Returns the normalised features."""
         *layers, norm = self
+        assert isinstance(norm, nn.InstanceNorm2d)
         for layer in layers:
             features = layer(features)
         if choose is not None:
             return normalised(norm, features, choose(statistics_of(features)))
-        return each_normalised(norm, features) if self.training and features.device.type == "cpu" else norm(features)
+        if self.training and features.device.type == "cpu":
+            return each_normalised(norm, features)
+        many = norm.weight.dim() == 2  # a row for each picture
+        return normalised(norm, features, statistics_of(features)) if many else norm(features)
 
 
 class Blur(nn.Module):
@@ -244,6 +306,11 @@ class ResidualBlock(nn.Module):
         return features + through(self.body, features, choose)
 
 
+def norms_of(net: nn.Module) -> dict[str, nn.InstanceNorm2d]:
+    """Returns the norm layers of a net by their names."""
+    return {name: layer for name, layer in net.named_modules() if isinstance(layer, nn.InstanceNorm2d)}
+
+
 def through(layers: Iterable[nn.Module], features: Tensor, choose: Choose | None) -> Tensor:
     """Returns what the layers, one after the other, make of the features."""
     for layer in layers:
@@ -268,7 +335,11 @@ def each_normalised(
     gradient.
     """
     assert isinstance(norm, nn.InstanceNorm2d)
-    pictures = [F.batch_norm(one, None, None, norm.weight, norm.bias, True, 0.0, norm.eps) for one in features.split(1)]
+    rows = [each.expand(len(features), -1) for each in (norm.weight, norm.bias)]  # one for all, or one for each picture
+    pictures = [
+        F.batch_norm(one, None, None, weight, bias, True, 0.0, norm.eps)
+        for one, weight, bias in zip(features.split(1), *rows, strict=True)
+    ]
     return torch.cat(pictures)
 
 

@@ -289,6 +289,10 @@ class StyleSettings(Settings):
     PREFIX = "style."
     name: str = option("picasso", "the drawn picture that ships under this name", check=is_plain_name, may_change=True)
     image: str | None = option(None, "a picture of yours instead; its file name then names the style", may_change=True)
+    images: tuple[str, ...] | None = option(
+        None, "several pictures, drawn ones or yours, for one net that knows them all; ckpt=NET:NAME takes one style",
+        may_change=True,
+    )  # fmt: skip
     size: int = option(384, "pixels of its shorter side: larger makes broader strokes", low=64, high=4096)
 
 
@@ -462,6 +466,9 @@ class TrainSettings(Settings):
 
     def check(self) -> None:
         """Raises ConfigError for a temporal loss that needs clips where there are none, and for a missing net."""
+        if self.style.images and (self.style.image or self.teacher):
+            other = "style.image" if self.style.image else "teacher"
+            raise ConfigError(f"style.images makes one net of many styles, and goes without {other}")
         if self.temporal.pair in ("video", "previous") and self.data.source != "clips":
             raise ConfigError(f"temporal.pair={self.temporal.pair} needs real frames: data=clips data.root=FOLDER")
         if self.data.clips and self.data.source == "clips":

@@ -150,3 +150,29 @@ def test_missing_checkpoint_names_those_that_ship(tmp_path):
         load_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(InputError, match="is a folder"):
         load_checkpoint(tmp_path)
+
+
+def test_one_style_of_a_net_of_many_is_a_net_like_any_other(tmp_path):
+    net = StylizationNet((4, 6, 8), residual_blocks=1, styles=("a", "b"))
+    for values in net.parameters():
+        torch.nn.init.normal_(values, 0, 0.3)
+    save_checkpoint(tmp_path / "base.ckpt", net, "base", {"steps": 3})
+    loaded = load_checkpoint(f"{tmp_path}/base.ckpt:b")
+    assert (loaded.style, loaded.net.styles, loaded.recipe) == ("b", (), {"steps": 3})
+    picture = torch.rand(1, 3, 16, 16)
+    torch.testing.assert_close(loaded.net(picture), net.of_style("b").eval()(picture), atol=5e-3, rtol=0)
+    assert load_checkpoint(tmp_path / "base.ckpt", many=True).net.styles == ("a", "b")
+    with pytest.raises(ConfigError, match=r"net of many styles, name one of them: .*base\.ckpt:a; it knows a, b"):
+        load_checkpoint(tmp_path / "base.ckpt")
+    with pytest.raises(ConfigError, match="there is no style 'c' in the net; there are: a, b"):
+        load_checkpoint(f"{tmp_path}/base.ckpt:c")
+    with pytest.raises(InputError, match="'nothing' does not exist"):
+        load_checkpoint("nothing:a")
+
+
+@pytest.mark.parametrize("styles", ["a", ["a", "a"], ["../a"], [1], ["a"] * 1001])
+def test_implausible_styles_of_a_net_of_many_fail(styles, net, tmp_path):
+    about = {"format": 1, "style": "s", "net": {**net.settings, "styles": styles}, "recipe": {}}
+    save_file(net.state_dict(), tmp_path / "a.ckpt", {"fastnst": json.dumps(about)})
+    with pytest.raises(InputError, match="header makes no sense"):
+        load_checkpoint(tmp_path / "a.ckpt")

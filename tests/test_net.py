@@ -132,3 +132,44 @@ def test_training_normalises_as_instance_norm_does():
         net(content).square().mean().backward()
         gradients.append([parameter.grad for parameter in net.parameters()])
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+
+
+def many_styles():
+    """A net of three styles whose rows differ."""
+    torch.manual_seed(0)
+    net = StylizationNet((4, 6, 8), residual_blocks=1, styles=("a", "b", "c"))
+    for values in net.parameters():
+        if values.dim() == 2:
+            torch.nn.init.normal_(values, 1, 0.3)
+    return net
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_net_of_many_styles_paints_each_picture_as_the_net_of_that_style_does(training):
+    net, pictures, styles = many_styles().train(training), torch.rand(3, 3, 24, 28), torch.tensor([2, 0, 2])
+    together = net.in_styles(pictures, styles)
+    for picture, style, painted in zip(pictures, "cac", together, strict=True):
+        torch.testing.assert_close(net.of_style(style)(picture[None])[0], painted, atol=1e-5, rtol=0)
+    assert (together[0] - net.of_style("a")(pictures[:1])[0]).abs().mean() > 0.01
+    with pytest.raises(ConfigError, match="there is no style 'd' in the net; there are: a, b, c"):
+        net.of_style("d")
+
+
+def test_style_that_a_net_does_not_know_begins_as_the_mean_of_those_that_it_knows():
+    net = many_styles()
+
+    def weights(net):
+        return net.state_dict()["residuals.0.body.0.1.weight"]
+
+    own, new = weights(net), net.renewed(False, True, styles=("b", "new"))
+    torch.testing.assert_close(weights(new), torch.stack([own[1], own.mean(0)]))
+    torch.testing.assert_close(weights(net.renewed(False, True)), own.mean(0))
+
+
+def test_gradient_reaches_the_rows_of_the_styles_that_were_painted_and_no_others():
+    net = many_styles()
+    net.in_styles(torch.rand(2, 3, 16, 16), torch.tensor([0, 2])).square().mean().backward()
+    for values in (each.grad for each in net.parameters() if each.dim() == 2):
+        assert values is not None
+        assert values[0].abs().sum() > 0
+        assert values[1].abs().sum() == 0

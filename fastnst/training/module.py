@@ -9,7 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastnst.canvas import drawn_canvas
@@ -36,7 +36,7 @@ class StyleTransfer(pl.LightningModule):
     Args:
         net: the net to train.
         vgg: the loss network; it has all the layers that `loss` names.
-        style: the style picture, in [0, 1].
+        styles: the style picture, in [0, 1]; of a net of many styles one for each, in their order.
         loss: layers and weights of the perceptual loss.
         temporal: what follows a picture, and what the difference costs.
         trainer: length of the run, learning rate, and what else decides a step.
@@ -47,7 +47,7 @@ class StyleTransfer(pl.LightningModule):
         self,
         net: StylizationNet,
         vgg: VGGFeatures,
-        style: Float[Tensor, "3 height width"],
+        styles: Sequence[Float[Tensor, "3 _height _width"]],
         loss: LossSettings,
         temporal: TemporalSettings,
         trainer: TrainerSettings,
@@ -66,25 +66,33 @@ class StyleTransfer(pl.LightningModule):
         self.skipped = self.skipped_in_a_row = 0
         self.unreadable: set[str] = set()
         with torch.no_grad():
-            features = vgg(style[None], {loss.content_layer, *loss.style_layers})
-            self.least_content = FLOOR * features[loss.content_layer].square().mean().item()
+            seen = [vgg(style[None], {loss.content_layer, *loss.style_layers}) for style in styles]
+            energies = torch.stack([features[loss.content_layer].square().mean() for features in seen])
+            self.register_buffer("least_content", FLOOR * energies, persistent=False)
             for layer in loss.style_layers:
-                self.register_buffer(f"style_{layer}", gram_matrix(features[layer]), persistent=False)
+                grams = torch.cat([gram_matrix(features[layer]) for features in seen])
+                self.register_buffer(f"style_{layer}", grams, persistent=False)
 
     @property
-    def style_grams(self) -> dict[str, Float[Tensor, "1 channels channels"]]:
-        """The style picture's Gram matrices by layer, computed once."""
+    def style_grams(self) -> dict[str, Float[Tensor, "styles channels channels"]]:
+        """The style pictures' Gram matrices by layer, computed once."""
         return {layer: self.get_buffer(f"style_{layer}") for layer in self.loss.style_layers}
 
     def forward(self, content: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
-        """Returns the stylized pictures."""
-        return self.net(content)
+        """Returns what validation judges: the pictures stylized, in the styles in turn if there are many."""
+        return self.finished.in_styles(content, self.styles_of(range(len(content))))
+
+    def styles_of(self, numbers: Sequence[int]) -> Int[Tensor, " batch"] | None:
+        """Returns the styles that pictures are painted in, by a number of each; None for a net of one style."""
+        count = len(self.net.styles)
+        return torch.tensor([number % count for number in numbers], device=self.device) if count else None
 
     def losses(
         self,
         content: Float[Tensor, "batch 3 height width"],
         following: NextFrame | None,
         stylized: Float[Tensor, "pictures 3 height width"],
+        styles: Int[Tensor, " batch"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Returns `{"content_loss", "style_loss", "tv_loss", "temporal_loss"}`, unweighted, in float32.
 
@@ -92,15 +100,18 @@ class StyleTransfer(pl.LightningModule):
             content: the pictures.
             following: their next frames, or None: then there is no temporal loss.
             stylized: what the net makes of the pictures, and behind them of their next frames.
+            styles: that each picture is painted in, see `styles_of`.
         """
         stylized, *after = stylized.split(len(content))
         layer = self.loss.content_layer
         features = self.vgg(stylized, {layer, *self.loss.style_layers})
         with torch.no_grad():
             target = self.vgg(content, {layer})
+        own = torch.zeros(1, dtype=torch.long, device=content.device) if styles is None else styles
+        grams = {name: gram[own] for name, gram in self.style_grams.items()}
         losses = {
-            "content_loss": content_loss(features[layer], target[layer], self.least_content),
-            "style_loss": style_loss(features, self.style_grams),
+            "content_loss": content_loss(features[layer], target[layer], self.get_buffer("least_content")[own]),
+            "style_loss": style_loss(features, grams),
             "tv_loss": total_variation_loss(stylized),
         }
         if following is not None:
@@ -114,10 +125,12 @@ class StyleTransfer(pl.LightningModule):
         content: Float[Tensor, "batch 3 height width"],
         following: NextFrame | None,
         seeds: Sequence[int],
+        styles: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "pictures 3 height width"]:
         """Returns the pictures stylized, and behind them their next frames, all in one batch of the stateless net.
 
-        Each picture has a canvas of its own, drawn from its seed; it moves with the picture to the next frame.
+        Each picture has a canvas of its own, drawn from its seed; it moves with the picture to the next frame, which is
+        painted in the same style.
         """
         height, width = content.shape[-2:]
         flows = [None] * len(content) if following is None or following.flow is None else following.flow
@@ -125,8 +138,10 @@ class StyleTransfer(pl.LightningModule):
             *(drawn_canvas(seed, height, width, flow) for seed, flow in zip(seeds, flows, strict=True)), strict=True
         )
         if following is None:
-            return net(content, canvas=torch.stack(canvases))
-        return net(torch.cat([content, following.content_next]), canvas=torch.stack(canvases + canvases_next))
+            return net.in_styles(content, styles, torch.stack(canvases))
+        pictures = torch.cat([content, following.content_next])
+        twice = None if styles is None else torch.cat([styles, styles])
+        return net.in_styles(pictures, twice, torch.stack(canvases + canvases_next))
 
     def following(self, batch: dict[str, Any]) -> NextFrame | None:
         """Returns the frames that follow the batch's, or None without temporal loss."""
@@ -138,9 +153,9 @@ class StyleTransfer(pl.LightningModule):
         """Returns the weighted loss; logs each loss and its share of the total."""
         if self.is_taught:
             return self.lesson(batch["content"], batch["seed"])
-        content, following = batch["content"], self.following(batch)
-        stylized = self.stylized(self.net, content, following, batch["seed"])
-        losses = self.losses(content, following, stylized)
+        content, following, styles = batch["content"], self.following(batch), self.styles_of(batch["seed"])
+        stylized = self.stylized(self.net, content, following, batch["seed"], styles)
+        losses = self.losses(content, following, stylized, styles)
         weighted = {name: losses[name] * weight for name, weight in self.weights.items()}
         if following is not None:
             weighted["temporal_loss"] = losses["temporal_loss"] * self.temporal.weight * self.ramp()
@@ -190,11 +205,14 @@ class StyleTransfer(pl.LightningModule):
         return is_finite(self.net) and is_finite(self.finished)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Logs the losses on the photos set aside, next frames included."""
-        content = batch["content"]
-        following = self.following(batch)
-        losses = self.losses(content, following, self.stylized(self.finished, content, following, batch["seed"]))
-        self.log_dict({f"val/{name}": loss for name, loss in losses.items()}, batch_size=len(content), sync_dist=True)
+        """Logs the losses on the photos set aside, next frames included; of many styles their mean."""
+        content, following, found = batch["content"], self.following(batch), []
+        for style in range(len(self.net.styles) or 1):
+            styles = self.styles_of([style] * len(content))
+            stylized = self.stylized(self.finished, content, following, batch["seed"], styles)
+            found.append(self.losses(content, following, stylized, styles))
+        means = {f"val/{name}": torch.stack([each[name] for each in found]).mean() for name in found[0]}
+        self.log_dict(means, batch_size=len(content), sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns Adam with a constant learning rate and a cosine tail."""

@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +22,7 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from fastnst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from fastnst.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from fastnst.errors import ConfigError, Diverged, EnvironmentFault, FastnstError, InputError, OutputError
 from fastnst.images import load_style, to_tensor
 from fastnst.mixing import ancestor_of
@@ -56,7 +57,7 @@ class Plan:
         settings: of the run.
         first: whether this is the process that writes; each further device runs the command again.
         style: the style's name.
-        picture: the style picture, (height, width, 3) uint8.
+        pictures: the style picture, (height, width, 3) uint8, by its name; several for a net of many styles.
         items: what is trained on.
         folder: of the run.
         resume: the checkpoint to resume from, or None.
@@ -65,7 +66,7 @@ class Plan:
     settings: TrainSettings
     first: bool
     style: str
-    picture: np.ndarray
+    pictures: dict[str, np.ndarray]
     items: Items
     folder: Path
     resume: Path | None
@@ -87,11 +88,11 @@ class Plan:
         """
         init = self.settings.net.init
         return {
-            "style_sha256": hashlib.sha256(self.picture.tobytes()).hexdigest(),
+            "style_sha256": hashlib.sha256(b"".join(each.tobytes() for each in self.pictures.values())).hexdigest(),
             "style_size": self.settings.style.size,
             "data_sha256": self.items.fingerprint(),
             "data_items": len(self.items.training) + len(self.items.validation) + len(self.items.beside),
-            **({"net_init": Path(init).name, "ancestor": ancestor_of(load_checkpoint(init))} if init else {}),
+            **({"net_init": Path(init).name, "ancestor": ancestor_of(load_checkpoint(init, True))} if init else {}),
             **self.settings.by_name(compared=True),
         }
 
@@ -142,18 +143,30 @@ def run(settings: TrainSettings) -> None:
 def planned(settings: TrainSettings) -> Plan:
     """Returns what is to be done, once it is clear that all files that the settings name are there."""
     first = all(os.environ.get(rank, "0") == "0" for rank in RANKS)
-    style, picture = style_of(settings.style)
+    style, pictures = style_of(settings.style)
     folder, resume = run_folder(settings, style, first)
     if settings.net.init:
-        find_checkpoint(settings.net.init)
-    return Plan(settings, first, style, picture, find_items(settings.data, first), folder, resume)
+        load_checkpoint(settings.net.init, many=True)
+    return Plan(settings, first, style, pictures, find_items(settings.data, first), folder, resume)
 
 
-def style_of(style: StyleSettings) -> tuple[str, np.ndarray]:
-    """Returns the style's name and its picture, (height, width, 3) uint8: the user's, or a drawn one."""
+def style_of(style: StyleSettings) -> tuple[str, dict[str, np.ndarray]]:
+    """Returns the style's name, and its picture by name: the user's, or a drawn one; or several of both kinds.
+
+    Raises:
+        ConfigError: two of several pictures have one name.
+    """
+    if style.images:
+        names = [plain_name(Path(image).stem) for image in style.images]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"style.images has two pictures called {twice[0]!r}; give one of them another name")
+        return style.name, {
+            name: load_style(image, style.size) for name, image in zip(names, style.images, strict=True)
+        }
     if style.image is None:
-        return style.name, load_style(style.name, style.size)
-    return plain_name(Path(style.image).stem), load_style(style.image, style.size)
+        return style.name, {style.name: load_style(style.name, style.size)}
+    name = plain_name(Path(style.image).stem)
+    return name, {name: load_style(style.image, style.size)}
 
 
 def built(plan: Plan) -> Parts:
@@ -163,7 +176,7 @@ def built(plan: Plan) -> Parts:
     if plan.resume:
         check_same_run(before["recipe"], recipe, plan.resume)
     pl.seed_everything(settings.seed, verbose=False)
-    module = built_module(settings, plan.picture)
+    module = built_module(settings, plan.pictures)
     if plan.resume:
         check_resumable(before, module, plan.resume)
     content = Content(
@@ -190,12 +203,12 @@ def built(plan: Plan) -> Parts:
     return Parts(module, content, trainer, stop, front, dashboard, recipe)
 
 
-def built_module(settings: TrainSettings, picture: np.ndarray) -> StyleTransfer:
+def built_module(settings: TrainSettings, pictures: Mapping[str, np.ndarray]) -> StyleTransfer:
     """Returns the net with its losses, in channels-last, which is 1.1 to 1.15 times as fast."""
     module = StyleTransfer(
-        net_of(settings.net),
+        net_of(settings.net, list(pictures), many=bool(settings.style.images)),
         load_vgg(settings.vgg, [settings.loss.content_layer, *settings.loss.style_layers]),
-        to_tensor(picture),
+        [to_tensor(picture) for picture in pictures.values()],
         settings.loss,
         settings.temporal,
         settings.trainer,
@@ -204,20 +217,28 @@ def built_module(settings: TrainSettings, picture: np.ndarray) -> StyleTransfer:
     return module.to(memory_format=torch.channels_last)
 
 
-def net_of(choice: NetSettings) -> StylizationNet:
+def net_of(choice: NetSettings, styles: Sequence[str], many: bool = False) -> StylizationNet:
     """Returns a new net, or the trained one to begin from.
+
+    Args:
+        choice: which.
+        styles: names of what it is to paint, one of them if it is not a net of `many`.
+        many: whether it is one.
 
     Raises:
         ConfigError: the trained one is of another preset, or has a canvas, which it cannot lose.
     """
+    rows = styles if many else ()
     if not choice.init:
-        return StylizationNet.preset(choice.preset, choice.antialias, choice.canvas)
-    net = load_checkpoint(choice.init).net
+        return StylizationNet.preset(choice.preset, choice.antialias, choice.canvas, rows)
+    net = load_checkpoint(choice.init, many=True).net
+    if not many and styles[0] in net.styles:
+        net = net.of_style(styles[0])
     presets = {channels: name for name, channels in PRESETS.items()}
     own = presets.get(tuple(net.settings["channels"]), choice.preset)  # pyright: ignore[reportArgumentType]
     if own != choice.preset:
         raise ConfigError(f"net.init={choice.init} is a net of net.preset={own}, not {choice.preset}; give net={own}")
-    return net.renewed(choice.antialias, choice.canvas)
+    return net.renewed(choice.antialias, choice.canvas, rows)
 
 
 def built_trainer(plan: Plan, dashboard: Dashboard, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -313,7 +334,7 @@ def concluded(plan: Plan, parts: Parts) -> int:
         return 128 + parts.stop.received
     net, step, final = parts.module.finished, trainer.global_step, parts.recipe["final"]
     if best := parts.front.best():
-        chosen = load_checkpoint(parts.front.path(best))
+        chosen = read_checkpoint(parts.front.path(best))
         net, step, final = chosen.net, best.step, chosen.recipe.get("final", final)
     recipe = parts.recipe | {"steps": trainer.global_step, "best_step": step, "final": final}
     save_checkpoint(plan.finished, net, plan.style, recipe)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from fastnst.checkpoint import is_finite, load_checkpoint, save_checkpoint
+from fastnst.checkpoint import is_finite, read_checkpoint, save_checkpoint
 from fastnst.errors import OutputError
 from fastnst.flow import inside
 from fastnst.images import save_image, to_array
@@ -60,7 +60,7 @@ class ParetoFront:
 
     def __init__(self, folder: Path, style: str) -> None:
         self.folder, self.style = folder, style
-        recipes = [load_checkpoint(path).recipe for path in sorted(folder.glob("*.ckpt"))]
+        recipes = [read_checkpoint(path).recipe for path in sorted(folder.glob("*.ckpt"))]
         self.candidates = [Candidate(**{name: recipe[name] for name in Candidate._fields}) for recipe in recipes]
 
     def path(self, candidate: Candidate) -> Path:
@@ -137,7 +137,7 @@ class Samples(pl.Callback):
 
         def stylize(pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
             with torch.no_grad():
-                return pl_module.finished(pictures.to(pl_module.device)).float().cpu()
+                return pl_module(pictures.to(pl_module.device)).float().cpu()
 
         stylized = stylize(self.photos)
         clip = torch.cat([stylize(frame[None]) for frame in self.clip])
@@ -172,7 +172,8 @@ class Samples(pl.Callback):
         before, after = (stylize(frames) for frames in self.flat)
         everywhere = torch.ones_like(before[:, :1])
         with torch.no_grad():
-            losses = module.losses(self.flat[0].to(module.device), None, before.to(module.device))
+            styles = module.styles_of(range(len(before)))
+            losses = module.losses(self.flat[0].to(module.device), None, before.to(module.device), styles)
         return {
             "val/flat_flicker": static_flicker(before, after, everywhere).mean().item(),
             "val/flat_flicker_input": static_flicker(*self.flat, everywhere).mean().item(),

@@ -26,7 +26,7 @@ def make_module(vgg, max_steps=8, loss=(), temporal=(), trainer=()):
     return StyleTransfer(
         StylizationNet((4, 6, 8), residual_blocks=1),
         vgg,
-        torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(1)),
+        [torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(1))],
         LossSettings(**{"style_layers": ["relu1_2", "relu2_2", "relu3_3"], "style_weight": 5.0, **dict(loss)}),
         TemporalSettings(**{"pair": "noise", "weight": 10.0, "ramp": [0.0, 0.5], **dict(temporal)}),
         TrainerSettings(**{"max_steps": max_steps, "ema": 0.9, **dict(trainer)}),

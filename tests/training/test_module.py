@@ -33,7 +33,7 @@ def test_30_steps_on_one_batch_make_every_loss_fall():
         net.decoder[-1].get_parameter("weight").mul_(20)
     temporal = TemporalSettings(pair="noise", sigma=(0.02, 0.05), weight=100.0, ramp=(0, 0))
     style = to_tensor(load_style("picasso", 128))
-    module = StyleTransfer(net, vgg, style, loss, temporal, TrainerSettings(ema=0.0))
+    module = StyleTransfer(net, vgg, [style], loss, temporal, TrainerSettings(ema=0.0))
     content = to_tensor(load_style("clouds", 64))[None]
     assert module.pair
     following = module.pair(content[0], torch.Generator().manual_seed(0))

@@ -25,18 +25,38 @@ from fastnst.video.reader import VideoReader
 
 
 def test_own_picture_names_the_style_and_is_scaled(photo_folder):
-    name, picture = style_of(StyleSettings(image=f"{photo_folder}/03.png", size=64))
+    name, pictures = style_of(StyleSettings(image=f"{photo_folder}/03.png", size=64))
     assert name == "03"
-    assert picture.shape == (64, 85, 3)
+    assert pictures["03"].shape == (64, 85, 3)
 
 
 def test_own_picture_is_turned_as_its_exif_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (128, 64)).save(tmp_path / "..a (1).jpg", exif=exif)
-    name, picture = style_of(StyleSettings(image=f"{tmp_path}/..a (1).jpg", size=64))
+    name, pictures = style_of(StyleSettings(image=f"{tmp_path}/..a (1).jpg", size=64))
     assert name == "a_1_"
-    assert picture.shape == (128, 64, 3)
+    assert pictures["a_1_"].shape == (128, 64, 3)
+
+
+def test_several_pictures_are_styles_of_one_net_by_their_names(photo_folder):
+    name, pictures = style_of(StyleSettings(name="base", images=("wave", f"{photo_folder}/03.png"), size=64))
+    assert (name, list(pictures)) == ("base", ["wave", "03"])
+    with pytest.raises(ConfigError, match="two pictures called 'wave'"):
+        style_of(StyleSettings(images=("wave", "wave")))
+
+
+def test_net_of_many_styles_begins_from_one_and_gives_one_a_start(tmp_path):
+    one = StylizationNet.preset("lite", antialias=True)
+    save_checkpoint(tmp_path / "a.ckpt", one, "a", {})
+    many = net_of(NetSettings(preset="lite", init=str(tmp_path / "a.ckpt")), ["a", "b"], many=True)
+    assert many.styles == ("a", "b")
+    save_checkpoint(tmp_path / "base.ckpt", many, "base", {})
+    choice = NetSettings(preset="lite", init=str(tmp_path / "base.ckpt"))
+    for style in ("a", "new"):  # the rows are alike so far, so their mean is too
+        assert net_of(choice, [style]).state_dict().keys() == one.state_dict().keys()
+        picture = torch.rand(1, 3, 32, 32)
+        torch.testing.assert_close(net_of(choice, [style]).eval()(picture), one.eval()(picture), atol=2e-3, rtol=0)
 
 
 def test_style_that_is_not_there_is_refused():
@@ -46,10 +66,10 @@ def test_style_that_is_not_there_is_refused():
 
 def test_net_to_begin_from_is_of_the_preset_that_was_asked_for(tmp_path):
     save_checkpoint(tmp_path / "a.ckpt", StylizationNet.preset("lite"), "a", {})
-    lite = net_of(NetSettings(preset="lite", init=str(tmp_path / "a.ckpt")))
+    lite = net_of(NetSettings(preset="lite", init=str(tmp_path / "a.ckpt")), ["a"])
     assert lite.settings == StylizationNet.preset("lite", antialias=True).settings
     with pytest.raises(ConfigError, match=r"a\.ckpt is a net of net\.preset=lite, not half; give net=lite"):
-        net_of(NetSettings(init=str(tmp_path / "a.ckpt")))
+        net_of(NetSettings(init=str(tmp_path / "a.ckpt")), ["a"])
 
 
 def test_net_that_begins_from_another_names_its_ancestor(tmp_path, photo_folder):
