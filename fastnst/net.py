@@ -260,14 +260,13 @@ class ConvNorm(nn.Sequential):
     ) -> Float[Tensor, "batch out_channels new_height new_width"]:
         """Returns the normalised features."""
         *layers, norm = self
-        assert isinstance(norm, nn.InstanceNorm2d)
         for layer in layers:
             features = layer(features)
         if choose is not None:
             return normalised(norm, features, choose(statistics_of(features)))
         if self.training and features.device.type == "cpu":
             return each_normalised(norm, features)
-        many = norm.weight.dim() == 2  # a row for each picture
+        many = isinstance(norm, nn.InstanceNorm2d) and norm.weight.dim() == 2  # a row for each picture
         return normalised(norm, features, statistics_of(features)) if many else norm(features)
 
 

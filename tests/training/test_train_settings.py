@@ -96,7 +96,7 @@ WRONG = [  # what is typed, and what the one line says
     ("data.raft=x", "there is no setting 'data.raft'"),
     ("data.clips=x temporal=none", "data.clips needs a temporal loss"),
     ("data.clips=x data=clips", "data.clips is for clips beside photos"),
-    ("style=nothing", "style=nothing must be clouds, liechtenstein, picasso or wave"),
+    ("style=nothing", "style=nothing must be base, clouds, liechtenstein, picasso or wave"),
     ("style.name=../x", "style.name=../x must be letters"),
     ("style.size=1", "style.size=1 must be a whole number from 64 to 4096"),
     ("logger=none", "there is no setting 'logger'"),
