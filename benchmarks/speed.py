@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -28,6 +29,21 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 ROUNDS, FRAMES = 3, 8  # turns of each arm, and frames in each turn: the statistics are measured in one of eight
 REFERENCE = "plain loop, johnson"
 Arm = Callable[[], None]
+
+
+class Times(NamedTuple):
+    """Milliseconds a frame.
+
+    Attributes:
+        processor: median.
+        low, high: the least and the most of the processor's time.
+        wall: median.
+    """
+
+    processor: float
+    low: float
+    high: float
+    wall: float
 
 
 def net_of(preset: str) -> StylizationNet:
@@ -48,19 +64,27 @@ def plain_loop(net: StylizationNet, frames: torch.Tensor) -> None:
         (net(frame.float() / 255) * 255).clamp(0, 255).byte()
 
 
-def net_arms(height: int, width: int) -> dict[str, tuple[Arm, int]]:
-    """Returns what is measured of the net alone, with the frames in each turn."""
+def picture_in_motion(height: int, width: int, count: int = FRAMES) -> torch.Tensor:
+    """Returns frames (T, 3, H, W), uint8, of one shot."""
     coarse = torch.rand(1, 3, 9, 16)
     picture = (torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1) * 255).byte()
-    frames = torch.cat([picture.roll(place, 3) for place in range(FRAMES)])  # one shot, or each would be a cut
-    reference = net_of("johnson")
+    return torch.cat([picture.roll(place, 3) for place in range(count)])  # unrelated ones would be cuts
+
+
+def stream_arm(net: StylizationNet, engine: str, frames: torch.Tensor) -> tuple[Arm, int]:
+    """Returns what stylizes the frames as `live` does, and their number."""
+    stylizer = Stylizer(net, "cpu", engine=engine)
+    stream = stylizer.stream(LookSettings(canvas_motion="fixed"))
+    return lambda: void(stylizer.frames(frames, stream)), len(frames)
+
+
+def net_arms(height: int, width: int) -> dict[str, tuple[Arm, int]]:
+    """Returns what is measured of the net alone, with the frames in each turn."""
+    frames, reference = picture_in_motion(height, width), net_of("johnson")
     arms: dict[str, tuple[Arm, int]] = {REFERENCE: (lambda: plain_loop(reference, frames[:1]), 1)}
-    look = LookSettings(canvas_motion="fixed")
     for preset in PRESETS:
         for engine in engines():
-            stylizer = Stylizer(net_of(preset), "cpu", engine=engine)
-            stream = stylizer.stream(look)
-            arms[f"{preset}, {engine}"] = (lambda s=stylizer, stream=stream: void(s.frames(frames, stream)), FRAMES)
+            arms[f"{preset}, {engine}"] = stream_arm(net_of(preset), engine, frames)
     return arms
 
 
@@ -94,8 +118,8 @@ def void(made: object) -> None:
     """Takes what an arm returns."""
 
 
-def measured(arms: dict[str, tuple[Arm, int]]) -> list[str]:
-    """Returns the rows of a table: processor and wall milliseconds a frame, medians, spread, times the plain loop."""
+def measured_ms(arms: dict[str, tuple[Arm, int]]) -> dict[str, Times]:
+    """Returns what a frame takes in each arm; the arms take turns."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
     for turn in range(ROUNDS + 1):
         for name, (arm, frames) in arms.items():
@@ -104,16 +128,22 @@ def measured(arms: dict[str, tuple[Arm, int]]) -> list[str]:
             if turn:  # the first of each warms up
                 spent = time.process_time() - begun[0], time.perf_counter() - begun[1]
                 times[name].append((1000 * spent[0] / frames, 1000 * spent[1] / frames))
-    plain = statistics.median(processor for processor, _ in times[REFERENCE])
-    rows = []
+    found = {}
     for name, each in times.items():
-        processor, wall = (sorted(values) for values in zip(*each, strict=True))
-        middle = statistics.median(processor)
-        rows.append(
-            f"| {name} | {middle:.0f} | {processor[0]:.0f}-{processor[-1]:.0f} | {statistics.median(wall):.0f} | "
-            f"{plain / middle:.1f} |"
-        )
-    return rows
+        processor, wall = zip(*each, strict=True)
+        found[name] = Times(statistics.median(processor), min(processor), max(processor), statistics.median(wall))
+    return found
+
+
+def measured(arms: dict[str, tuple[Arm, int]]) -> list[str]:
+    """Returns the rows of a table: processor and wall milliseconds a frame, medians, spread, times the plain loop."""
+    times = measured_ms(arms)
+    plain = times[REFERENCE].processor
+    return [
+        f"| {name} | {each.processor:.0f} | {each.low:.0f}-{each.high:.0f} | {each.wall:.0f} | "
+        f"{plain / each.processor:.1f} |"
+        for name, each in times.items()
+    ]
 
 
 def write_table(name: str, lines: list[str]) -> None:
