@@ -37,7 +37,7 @@ audit: $(TOOLS)/uv
 
 oldest: $(TOOLS)/uv
 	$(TOOLS)/uv venv --quiet --clear --python $(PYTHON) $(OLDEST)
-	$(TOOLS)/uv pip install --quiet --python $(OLDEST) --resolution lowest-direct --editable ".[vgg,demo,live,sample,dev]"
+	$(TOOLS)/uv pip install --quiet --python $(OLDEST) --resolution lowest-direct --editable ".[vgg,vgg19,demo,live,sample,dev]"
 	$(OLDEST)/bin/python -m pytest fastnst tests/test_checkpoint.py tests/training/test_dashboard.py tests/test_images.py \
 		tests/test_stylizer.py tests/test_train.py::test_6_and_2_steps_equal_8_bit_for_bit
 
@@ -50,7 +50,7 @@ $(TOOLS)/uv:
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "torch>=2.10" "torchvision>=0.25"
-	$(BIN)/pip install --quiet --editable ".[vgg,demo,sample,openvino,onnxruntime,report,docs,dev]"
+	$(BIN)/pip install --quiet --editable ".[vgg,vgg19,demo,sample,openvino,onnxruntime,report,docs,dev]"
 	$(BIN)/python -c "import cv2" 2>/dev/null || { $(BIN)/pip uninstall --quiet --yes opencv-python \
 		&& $(BIN)/pip install --quiet opencv-python-headless; }
 	touch $@

@@ -14,10 +14,11 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastnst.cli import listed
 from fastnst.errors import ConfigError
+from fastnst.files import local_name
 from fastnst.schema import Settings, as_typed, group, option
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def is_size(size: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MachineSettings(Settings):
-    """Where the net runs."""
+class DeviceSettings(Settings):
+    """Where it runs."""
 
     device: str = option(
         "auto",
@@ -104,13 +105,19 @@ class MachineSettings(Settings):
         may_change=True,
         check=is_device,
     )
+    threads: int | None = option(
+        None, "CPU threads; fewer leave the machine to others; null: all cores",
+        low=1, high=1024, may_change=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineSettings(DeviceSettings):
+    """Where the net runs, and on what."""
+
     engine: Literal["auto", "torch", "compile", "onnxruntime", "openvino"] = option(
         "auto", "what runs the net; auto: the fastest that is installed, on a CPU OpenVINO", may_change=True
     )
-    threads: int | None = option(
-        None, "CPU threads of the net; fewer leave the machine to others; null: all cores",
-        low=1, high=1024, may_change=True,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -551,3 +558,74 @@ class EvaluateSettings(LookSettings, MachineSettings):
         is_list(self.videos, "videos")
         if not listed(self.ckpt) and not listed(self.stylized):
             raise ConfigError("there is nothing to judge; write ckpt=picasso or stylized=FOLDER")
+
+
+DeepLayer = Literal[
+    "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4",
+    "relu4_1", "relu4_2", "relu4_3", "relu4_4", "relu5_1", "relu5_2", "relu5_3", "relu5_4",
+]  # fmt: skip
+PICTURE_PRESETS: dict[str, dict[str, Any]] = {  # what an option of `optimize` is that nobody sets
+    "report": {  # the report of 2019: block5_conv2, and block1_conv1 to block5_conv1
+        "content_layer": "relu5_2",
+        "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+        "content_weight": 0.025,
+        "style_weight": 1.0,
+        "tv_weight": 8.5e-5,
+    },
+}
+
+
+def is_picture_source(start: str) -> None:
+    """Raises ConfigError if `start` is neither a word nor a file that exists."""
+    if start not in ("content", "noise") and not os.path.isfile(local_name(start)):  # noqa: PTH113 (a NUL in it)
+        raise ConfigError(f"start={as_typed(start)} must be content, noise, or a picture that exists")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizeSettings(DeviceSettings):
+    """Settings of `optimize`: the method of 2016, by which a picture is optimised itself, without a trained net."""
+
+    content: str = option(None, "the picture that is stylized", example="photo.jpg", may_change=True)
+    out: str | None = option(
+        None, "where to; null: <name>_<style> beside the content; of a sweep, _tv<weight> and _sweep are added",
+        may_change=True,
+    )  # fmt: skip
+    overwrite: bool = option(False, "replace an output that exists", may_change=True)
+    resume: bool = option(False, "go on from what an interrupted run with the same settings left", may_change=True)
+    preset: Literal["report"] = option(
+        "report", "layers and weights that nobody sets; report: those of the report of 2019, after Keras' example"
+    )
+    rows: int | None = option(
+        400, "make higher pictures smaller first, to so many rows of pixels; null keeps the size", low=32, high=16384
+    )
+    evaluations: int = option(20, "of the loss in each round; L-BFGS begins a round anew", low=2, high=100_000)
+    rounds: int = option(10, "after each the best picture so far is on disk", low=1, high=100_000)
+    start: str = option(
+        "content", "where it begins: content, noise, or a picture of yours, which is stretched to the content's size",
+        check=is_picture_source,
+    )  # fmt: skip
+    seed: int = option(0, "of the noise that it begins with", low=0, high=SEED)
+    network: Literal["vgg19", "vgg16"] = option("vgg19", "the loss network")
+    vgg: str = option("auto", "its weights: auto, or the path of a file", may_change=True)
+    content_layer: DeepLayer | None = option(
+        None, "where the content is compared; relu4_2 keeps more of it; null: by the preset"
+    )
+    style_layers: tuple[DeepLayer, ...] | None = option(
+        None, "where the style is; without the late ones there are no large shapes; null: by the preset"
+    )
+    content_weight: float | None = option(None, "raise it to keep more; null: by the preset", low=0, high=WEIGHT)
+    style_weight: float | None = option(None, "raise it for more style; null: by the preset", low=0, high=WEIGHT)
+    tv_weight: float | None = option(
+        None, "of the total variation: raise it for smoother areas; null: by the preset", low=0, high=WEIGHT
+    )
+    sweep: tuple[float, ...] | None = option(
+        None, "weights of the total variation to compare: a picture of each, and a contact sheet; the report's were "
+        "[1,1e-2,8.5e-5]",
+        low=0, high=WEIGHT, may_change=True,
+    )  # fmt: skip
+    style: StyleSettings = group(StyleSettings)
+
+    def chosen(self, name: str) -> Any:
+        """Returns the value of an option that the preset may decide."""
+        value = getattr(self, name)
+        return PICTURE_PRESETS[self.preset][name] if value is None else value

