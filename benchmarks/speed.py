@@ -118,10 +118,10 @@ def void(made: object) -> None:
     """Takes what an arm returns."""
 
 
-def measured_ms(arms: dict[str, tuple[Arm, int]]) -> dict[str, Times]:
-    """Returns what a frame takes in each arm; the arms take turns."""
+def measured_ms(arms: dict[str, tuple[Arm, int]], rounds: int = ROUNDS) -> dict[str, Times]:
+    """Returns what a frame takes in each arm; the arms take turns, so many after one that warms up."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
-    for turn in range(ROUNDS + 1):
+    for turn in range(rounds + 1):
         for name, (arm, frames) in arms.items():
             begun = time.process_time(), time.perf_counter()
             arm()
