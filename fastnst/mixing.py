@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # what is wrong with a mixture is said before torch is import
 
     from fastnst.checkpoint import Checkpoint
 
-ALIKE = 0.5  # cosine between the weights of two nets: 0.6 to 0.83 for those that ship, 0.00 for strangers
+ALIKE = 0.2  # cosine between the weights of two nets: 0.4 to 0.6 for those that ship, 0.00 for strangers
 EXAMPLE = "picasso:0.6,wave:0.4, or 'picasso@0s -> wave@10s'"
 
 
