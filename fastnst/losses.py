@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+FLOOR = 0.1  # of the style's mean square at the content layer: the least that training takes a content's for
+
 
 def gram_matrix(features: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels channels"]:
     """Returns the channel correlations of each picture, the mean of their products over positions, in float32.

@@ -560,6 +560,23 @@ class EvaluateSettings(LookSettings, MachineSettings):
             raise ConfigError("there is nothing to judge; write ckpt=picasso or stylized=FOLDER")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSettings(DeviceSettings):
+    """Settings of `evaluate objective`: how many evaluations of its own loss a trained net saves."""
+
+    ckpt: str = option(None, "the trained net: a file, or the name of one that ships", example="picasso")
+    photos: str | None = option(
+        None, "a folder of photos that the net was not trained on; null: the photos that pip packages carry"
+    )
+    count: int = option(4, "how many photos, the first ones by name", low=1, high=10_000)
+    sizes: tuple[int, ...] = option((256, 512), "sides of the squares from their middles, pixels", low=32, high=4096)
+    evaluations: int = option(100, "after which a photo is given up", low=2, high=100_000)
+    style_image: str | None = option(
+        None, "the style picture: a file, or a drawn one's name; null: what the checkpoint names"
+    )
+    vgg: str = option("auto", "weights of the loss network: auto, or the path of a file")
+
+
 DeepLayer = Literal[
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4",
     "relu4_1", "relu4_2", "relu4_3", "relu4_4", "relu5_1", "relu5_2", "relu5_3", "relu5_4",

@@ -22,11 +22,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fastnst.errors import ConfigError
+from fastnst.samples import sample_photos
 from fastnst.settings import DataSettings
 from fastnst.training.clips import Clips, FramePair, find_frame_pairs, split_frame_pairs
 from fastnst.training.download import download
 from fastnst.training.pairs import NextFrame
-from fastnst.training.photos import Photos, find_photos, sample_photos
+from fastnst.training.photos import Photos, find_photos
 
 Key = tuple[int, ...]
 NAMED = 10  # unusable files that a message names

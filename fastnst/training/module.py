@@ -16,13 +16,20 @@ from fastnst.canvas import drawn_canvas
 from fastnst.checkpoint import is_finite
 from fastnst.errors import Diverged
 from fastnst.flow import warp
-from fastnst.losses import content_loss, distillation_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
+from fastnst.losses import (
+    FLOOR,
+    content_loss,
+    distillation_loss,
+    gram_matrix,
+    style_loss,
+    temporal_loss,
+    total_variation_loss,
+)
 from fastnst.net import StylizationNet
 from fastnst.settings import LossSettings, TemporalSettings, TrainerSettings
 from fastnst.training.pairs import NextFrame, make_pair, next_frames
 from fastnst.vgg import VGGFeatures
 
-FLOOR = 0.1  # of the style's mean square at the content layer: the least that a content's is taken for
 TAUGHT = 0.5  # part of the run in which a net with a teacher learns from that; then come the losses of all nets
 PATIENCE = 3  # skipped steps in a row that end the run
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import gaussian_blur
 
-from fastnst.errors import ConfigError, EnvironmentFault, InputError
+from fastnst.errors import ConfigError, InputError
 from fastnst.files import PICTURES
 from fastnst.images import MAX_PIXELS, load_image, open_picture, to_tensor
 
@@ -27,10 +26,6 @@ BLUR, BLUR_KERNEL = (0.5, 6.0), [25, 25]  # deviations of the Gaussian that puts
 CONTRAST = (0.1, 0.6)  # what is left of a flat crop's contrast
 BRIGHTNESS = (-0.35, 0.35)  # by which a flat crop is brighter, of the range from 0 to 1
 CHANCES = (0.25, 0.6, 0.5, 0.5)  # of a flat crop to be a plain gradient, of low contrast, shifted in light, blurred
-SKIMAGE_PHOTOS = (
-    "astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "motorcycle_left.png",
-    "motorcycle_right.png", "rocket.jpg", "brick.png", "camera.png", "grass.png", "gravel.png",
-)  # fmt: skip
 
 
 class Photos(Dataset):
@@ -186,22 +181,3 @@ def unusable(path: Path) -> str:
         except InputError:
             return "truncated"
     return ""
-
-
-def sample_photos() -> list[Path]:
-    """Returns the photos that scikit-image's and scikit-learn's wheels carry, without importing either.
-
-    Raises:
-        EnvironmentFault: neither is installed.
-    """
-    paths = []
-    for package, folder, names in (
-        ("skimage", "data", SKIMAGE_PHOTOS),
-        ("sklearn", "datasets/images", ("china.jpg", "flower.jpg")),
-    ):
-        spec = find_spec(package)
-        for place in (spec and spec.submodule_search_locations) or []:
-            paths += [Path(place) / folder / name for name in names if (Path(place) / folder / name).is_file()]
-    if not paths:
-        raise EnvironmentFault("data=sample takes its photos from pip packages: run `pip install 'fastnst[sample]'`")
-    return paths

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from fastnst.errors import ConfigError
-from fastnst.training.photos import Photos, centre_box, cropped, find_photos, flattened, random_box, sample_photos
+from fastnst.samples import sample_photos
+from fastnst.training.photos import Photos, centre_box, cropped, find_photos, flattened, random_box
 
 
 def test_crop_is_a_function_of_its_key(photo_folder):
