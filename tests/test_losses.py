@@ -22,6 +22,15 @@ def test_gram_matrix_ignores_pixel_order():
     torch.testing.assert_close(gram_matrix(features), gram_matrix(shuffled))
 
 
+def test_gradient_of_gram_matrix_is_that_of_both_factors():
+    features = torch.randn(2, 5, 4, 6, requires_grad=True)
+    upstream = torch.randn(2, 5, 5)  # not symmetric
+    flat = features.flatten(2)
+    (expected,) = torch.autograd.grad(flat @ flat.transpose(1, 2) / 24, features, upstream)
+    (gradient,) = torch.autograd.grad(gram_matrix(features), features, upstream)
+    torch.testing.assert_close(gradient, expected)
+
+
 def test_gram_matrix_is_per_picture():
     features = torch.randn(3, 5, 4, 4)
     alone = torch.cat([gram_matrix(one[None]) for one in features])
