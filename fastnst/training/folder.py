@@ -13,7 +13,9 @@ from fastnst.files import only_one
 from fastnst.settings import TrainSettings
 
 LOCK = ".lock"
-WRITTEN = ("last.ckpt", "metrics.jsonl", "stylized_*.png", "clip_*.mp4", "wandb_id")  # by a run, beside its net
+WRITTEN = (  # by a run, beside its net
+    "last.ckpt", "so_far.ckpt", "metrics.jsonl", "stylized_*.png", "clip_*.mp4", "wandb_id",
+)  # fmt: skip
 FOLDERS = ("wandb", "front")  # by a run
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping
 from fractions import Fraction
@@ -17,6 +18,7 @@ from torch import Generator, Tensor
 
 from fastnst.checkpoint import is_finite, read_checkpoint, save_checkpoint
 from fastnst.errors import OutputError
+from fastnst.files import replaced
 from fastnst.flow import inside
 from fastnst.images import save_image, to_array
 from fastnst.metrics import Stylize, contrast, mean_absolute_warping_error, noise_gain, static_flicker
@@ -30,6 +32,7 @@ from fastnst.video.silent import silent_clip
 SIGMA = 2 / 255  # noise level of a decent camera, for the validation clip
 GRAINS = 0.7 / 255  # of grains of noise on flat crops: the change from frame to frame is as on real walls, 0.8 levels
 PAN = (0.4, 0.2)  # pixels to the right and down by which its camera moves per frame
+SO_FAR = "so_far.ckpt"  # in the run's folder: the best net so far, which can be used while the training goes on
 MATCH = 0.05  # relative difference up to which two style losses count as the same
 
 
@@ -89,6 +92,18 @@ class ParetoFront:
                 self.path(old).unlink(missing_ok=True)
         self.candidates = [old for old in self.candidates if not beats(new, old)] + [new]
 
+    def keep_so_far(self, path: Path, net: StylizationNet, step: int) -> None:
+        """Writes the best of the front to `path`, or `net`, of that step, while there is none.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if best := self.best():
+            with replaced(path) as part:
+                shutil.copyfile(self.path(best), part)
+        elif is_finite(net):
+            save_checkpoint(path, net, self.style, {"step": step})
+
     def best(self) -> Candidate | None:
         """Returns the steadiest of those whose style loss is within `MATCH` of the lowest; None if there is none.
 
@@ -114,7 +129,7 @@ class Samples(pl.Callback):
     once training has settled: before, the temporal loss is still coming in, and the learning rate is high.
 
     Args:
-        folder: where `stylized_<step>.png` and `clip_<step>.mp4` go.
+        folder: where `stylized_<step>.png`, `clip_<step>.mp4` and the best net so far go.
         dashboard: where they are shown.
         photos: the photos, in [0, 1].
         front: where the net goes, with what was measured.
@@ -161,6 +176,7 @@ class Samples(pl.Callback):
             if pl_module.settled:
                 losses = {name: float(value) for name, value in trainer.callback_metrics.items() if "val/" in name}
                 self.front.offer(pl_module.finished, step, losses | steadiness)
+            self.front.keep_so_far(self.folder / SO_FAR, pl_module.finished, step)
         except OutputError as error:
             print(f"error: {error}; training goes on", file=sys.stderr)
             return

@@ -165,6 +165,7 @@ def check_folder_of_a_run(folder, checkpoint):
     assert 0 < validated[0]["val/contrast"] < 127.5
     assert validated[0]["val/warping_error"] > 0
     assert {int(path.stem) for path in (folder / "front").iterdir()} == {40} == {checkpoint.recipe["best_step"]}
+    assert (folder / "so_far.ckpt").read_bytes() == (folder / "front" / "000040.ckpt").read_bytes()
     assert load_image(folder / "stylized_000040.png").size == (64, 128)
     with VideoReader(folder / "clip_000040.mp4") as clip:
         assert torch.cat([frame.pixels for frame in clip]).shape == (24, 3, 64, 64)

@@ -12,6 +12,8 @@ def test_front_keeps_what_no_other_net_beats_and_its_best_is_the_steadiest_of_on
     net = StylizationNet((4, 6, 8), residual_blocks=1)
     front = ParetoFront(tmp_path / "front", "dots")
     assert front.best() is None
+    front.keep_so_far(tmp_path / "so_far.ckpt", net, 50)
+    assert load_checkpoint(tmp_path / "so_far.ckpt").recipe == {"step": 50}
     offers = {100: (0.40, 2.0), 200: (0.30, 6.0), 300: (0.31, 5.0), 400: (0.32, 5.5), 500: (0.29, 7.0)}
 
     def offer(step, style_loss, warping_error):
@@ -29,7 +31,8 @@ def test_front_keeps_what_no_other_net_beats_and_its_best_is_the_steadiest_of_on
     assert [each.step for each in ParetoFront(tmp_path / "front", "dots").candidates] == [100, 600]
     next(net.parameters()).data[0] = math.nan
     offer(700, 0.1, 0.1)
-    assert front.best().step == 600
+    front.keep_so_far(tmp_path / "so_far.ckpt", net, 700)
+    assert load_checkpoint(tmp_path / "so_far.ckpt").recipe["step"] == front.best().step == 600
 
 
 def test_error_along_the_known_pan_is_that_of_the_noise_alone():
