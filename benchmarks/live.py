@@ -21,7 +21,7 @@ import torch
 
 from fastnst.live.__main__ import stylize_stream
 from fastnst.live.feeds import Feed, Pixels
-from fastnst.live.styles import LiveStyle
+from fastnst.live.styles import LiveStyle, Styles
 from fastnst.net import StylizationNet
 from fastnst.settings import LookSettings
 from fastnst.stylizer import Stylizer
@@ -94,7 +94,7 @@ def hour(frames: int) -> None:
 
     screen = Screen(frames // LOSSES * LOSSES, note)
     feed = Feed(camera, live=True, retry_s=0.0)
-    stylize_stream(feed, [style], screen)
+    stylize_stream(feed, Styles([style]), screen)
     feed.close()
 
 
@@ -114,7 +114,7 @@ def slow_net(seconds: float) -> None:
         round(seconds / Slow.seconds), lambda _, pixels: behind.append(monotonic() - given[int(pixels[0, 0, 0])])
     )
     feed, lines = Feed(camera, live=True), []
-    stylize_stream(feed, [Slow()], screen, say=lines.append)  # pyright: ignore[reportArgumentType]
+    stylize_stream(feed, Styles([Slow()]), screen, say=lines.append)  # pyright: ignore[reportArgumentType]
     feed.close()
     late = [1000 * each for each in sorted(behind)]
     most = f"{statistics.median(late):.0f} | {late[len(late) * 99 // 100]:.0f} | {late[-1]:.0f}"

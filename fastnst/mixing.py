@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from bisect import bisect
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastnst.cli import listed
 from fastnst.errors import ConfigError
 
 if TYPE_CHECKING:  # what is wrong with a mixture is said before torch is imported, which takes seconds
@@ -21,7 +23,8 @@ if TYPE_CHECKING:  # what is wrong with a mixture is said before torch is import
 
     from fastnst.checkpoint import Checkpoint
 
-ALIKE = 0.2  # cosine between the weights of two nets: 0.4 to 0.6 for those that ship, 0.00 for strangers
+ALIKE = 0.2  # cosine between the weights of two nets: 0.34 to 0.6 for those that ship, 0.00 for strangers
+SHARE = r"\d{1,7}(?:\.\d{1,9})?|\.\d{1,9}"
 EXAMPLE = "picasso:0.6,wave:0.4, or 'picasso@0s -> wave@10s'"
 
 
@@ -65,6 +68,28 @@ def stops_of(text: str) -> list[Stop]:
     return stops
 
 
+def styles_of(ckpt: str | Sequence[str]) -> list[str]:
+    """Returns the nets that a setting lists, where a mixture is one: its parts have shares.
+
+    In a list of Python, or in quotes, each stays what it is.
+
+    >>> styles_of("[picasso,picasso:0.6,wave:0.4,wave]")
+    ['picasso', 'picasso:0.6,wave:0.4', 'wave']
+    """
+    if not isinstance(ckpt, str):
+        return list(ckpt)
+    styles: list[str] = []
+    open_mixture = False  # whether the last one's parts stood in no quotes, so that another may follow
+    for name in listed(ckpt):
+        is_part = bool(re.fullmatch(rf"[^,]+:({SHARE})", name)) and not os.path.lexists(name)
+        if is_part and open_mixture:
+            styles[-1] += f",{name}"
+        else:
+            styles.append(name)
+        open_mixture = is_part
+    return styles
+
+
 def shares_of(text: str) -> dict[str, float]:
     """Returns the checkpoints of a mixture with their shares, which add up to 1.
 
@@ -77,7 +102,7 @@ def shares_of(text: str) -> dict[str, float]:
         name, colon, share = part.rpartition(":")
         if len(parts) == 1 and not (colon and re.fullmatch(r"[\d.]+", share)):
             return {text.strip(): 1.0}
-        if not name or not re.fullmatch(r"\d{1,7}(\.\d{1,9})?|\.\d{1,9}", share):
+        if not name or not re.fullmatch(SHARE, share):
             raise ConfigError(f"ckpt={text} should be like {EXAMPLE}: '{part}' has no share")
         shares[name] = shares.get(name, 0.0) + float(share)
     whole = sum(shares.values())

@@ -82,6 +82,20 @@ def is_mixture(ckpt: str) -> None:
     stops_of(ckpt)
 
 
+def are_styles(ckpt: str | tuple[str, ...]) -> None:
+    """Raises ConfigError if `ckpt` lists no nets, or something that is neither a net nor a mixture that stays."""
+    from fastnst.mixing import stops_of, styles_of
+
+    is_list(ckpt, "ckpt")
+    styles = styles_of(ckpt)
+    for name in styles:
+        first, *more = stops_of(name)
+        if len(styles) > 1 and len(first.shares) == 1 and name not in first.shares:
+            raise ConfigError(f"ckpt: '{name}' is one part of a mixture; each part has a share: picasso:0.6,wave:0.4")
+        if more:
+            raise ConfigError(f"ckpt={name} moves over a clip; name the styles, [picasso,wave], and press s to slide")
+
+
 def is_file(video: str | tuple[str, ...]) -> None:
     """Raises ConfigError if `video` is a pipe, a camera's number or an address, and no file of that name."""
     if isinstance(video, str) and re.fullmatch(r"-|\d+|\w+://.*", video) and not os.path.lexists(video):
@@ -499,8 +513,9 @@ class LiveSettings(LookSettings, MachineSettings):
         example="0",
     )  # fmt: skip
     ckpt: str | tuple[str, ...] = option(
-        None, "the trained net: a file, or the name of one that ships; several to choose from by key: [picasso,wave]",
-        example="picasso",
+        None, "the trained net: a file, or the name of one that ships; or a mixture, picasso:0.6,wave:0.4; several to "
+        "choose from by key: [picasso,wave]",
+        example="picasso", check=are_styles,
     )  # fmt: skip
     out: Literal["window", "camera", "-"] = option(
         "window", "camera: a virtual one, for meetings (needs the extra [live]); -: y4m on standard output"
@@ -516,10 +531,6 @@ class LiveSettings(LookSettings, MachineSettings):
     give_up_s: float = option(
         30.0, "seconds without a frame from a camera or an address after which the run ends; 0: never", low=0
     )
-
-    def check(self) -> None:
-        """Raises ConfigError for an empty list of nets."""
-        is_list(self.ckpt, "ckpt")
 
 
 @dataclass(frozen=True, kw_only=True)

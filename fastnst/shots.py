@@ -22,6 +22,7 @@ from fastnst.smooth import MotionAverage
 from fastnst.tiles import Tiled
 
 EVERY = 8  # frames after which the statistics are measured again; benchmarks/RESULTS.md: as still as every frame
+MOVING_RATE = 0.25  # weight of a frame where the net's own weights move: the statistics must follow those
 LIGHT = 0.03  # change of a colour's mean or deviation, as a share of that, upon which they are measured at once
 RATE = 0.02  # weight of a frame in the running average, while the frame is like the shot
 HASTE = 5.0  # what the squared distance between the two adds to that weight
@@ -88,6 +89,8 @@ class Shot(nn.Module):
             that no flow is looked for.
         canvas_motion: "flow" or "fixed", see `CarriedCanvas`.
         smooth: weight of the earlier frames, see `MotionAverage`; 0 is off.
+        net_moves: whether the net's weights change from frame to frame, as from style to style. Statistics are then
+            measured in every frame: what is kept for eight changes with a jump.
     """
 
     def __init__(
@@ -97,9 +100,10 @@ class Shot(nn.Module):
         texture: float = TEXTURE,
         canvas_motion: str = "flow",
         smooth: float = 0.0,
+        net_moves: bool = False,
     ) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.net_moves = net, net_moves
         inner = net.net if isinstance(net, Tiled) else net
         trained = inner if isinstance(inner, StylizationNet) else None
         canvas_motion = canvas_motion if texture else "fixed"
@@ -186,9 +190,10 @@ class Shot(nn.Module):
         self.age += 1
         assert self.before is not None
         recent = self.measured is not None and self.age < EVERY and not light_changed(self.before, self.measured)
-        if recent and self.statistics is not None:
+        if recent and not self.net_moves and self.statistics is not None:
             return self.net(frame, Given(self.statistics), canvas)
-        choose = Followed(self.statistics, 1 - (1 - RATE) ** self.age)
+        rate = MOVING_RATE if self.net_moves else 1 - (1 - RATE) ** self.age
+        choose = Followed(self.statistics, rate)
         stylized = self.net(frame, choose, canvas)
         self.statistics, self.measured, self.age = choose.statistics, self.before, 0
         return stylized

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -26,7 +26,7 @@ from fastnst.errors import ConfigError, EnvironmentFault
 from fastnst.files import check_picture_target
 from fastnst.images import load_image, save_image, to_float, to_uint8
 from fastnst.mask import VideoMask, masked, picture_mask, pixels_of
-from fastnst.mixing import Moving, check_related, fingerprint, mixed, stops_of
+from fastnst.mixing import Moving, Stop, check_related, fingerprint, mixed, stops_of
 from fastnst.settings import LookSettings, VideoSettings, is_device
 from fastnst.shots import Shot
 from fastnst.tiles import Tiled
@@ -75,16 +75,17 @@ class StyledStream(nn.Module):
     Args:
         net: the net, in tiles where frames are large.
         look: how it stylizes.
+        net_moves: see `Shot`.
 
     Attributes:
         look: the dials in it, strength, color and scale, may be changed between two frames.
         remembers: whether a frame depends on earlier ones.
     """
 
-    def __init__(self, net: Tiled, look: LookSettings) -> None:
+    def __init__(self, net: Tiled, look: LookSettings, net_moves: bool = False) -> None:
         super().__init__()
         self.look = look
-        self.shot = Shot(net, look.norm, look.texture, look.canvas_motion, look.smooth)
+        self.shot = Shot(net, look.norm, look.texture, look.canvas_motion, look.smooth, net_moves)
         self.remembers = self.shot.remembers
 
     def forward(self, content: Float[Tensor, "time 3 height width"]) -> Float[Tensor, "time 3 height width"]:
@@ -167,15 +168,30 @@ class Stylizer:
         """
         stops = stops_of(str(name))
         if len(stops) > 1:
-            if engine not in ("auto", "torch"):
-                raise ConfigError(f"engine={engine} takes no style that moves; use engine=torch")
-            engine = "torch"  # the others have the weights compiled in
-        stylizers = [cls.mixed(stop.shares, device, max_pixels_per_pass, engine) for stop in stops]
-        if len(stops) > 1:
-            check_related({name: load_checkpoint(name) for stop in stops for name in stop.shares})
-            states = [copy.deepcopy(each.net.state_dict()) for each in stylizers]
-            stylizers[0].moving = Moving([stop.seconds for stop in stops], states)
-            stylizers[0].style = "-to-".join(each.style for each in stylizers)[:100]
+            return cls.moving_over(stops, device, max_pixels_per_pass, engine)
+        return cls.mixed(stops[0].shares, device, max_pixels_per_pass, engine)
+
+    @classmethod
+    def moving_over(
+        cls,
+        stops: Sequence[Stop],
+        device: str = "auto",
+        max_pixels_per_pass: int | None = None,
+        engine: str = "auto",
+    ) -> Stylizer:
+        """Returns the stylizer of a style that moves from mixture to mixture; `move` says how far it is.
+
+        Raises:
+            InputError: a checkpoint does not exist or is damaged.
+            ConfigError: the nets do not descend from one net, or have different shapes; the engine cannot do it.
+        """
+        if engine not in ("auto", "torch"):  # the others have the weights compiled in
+            raise ConfigError(f"engine={engine} takes no style that moves; use engine=torch")
+        check_related({name: load_checkpoint(name) for stop in stops for name in stop.shares})
+        stylizers = [cls.mixed(stop.shares, device, max_pixels_per_pass, "torch") for stop in stops]
+        states = [copy.deepcopy(each.net.state_dict()) for each in stylizers]
+        stylizers[0].moving = Moving([stop.seconds for stop in stops], states)
+        stylizers[0].style = "-to-".join(each.style for each in stylizers)[:100]
         return stylizers[0]
 
     @classmethod
@@ -202,7 +218,7 @@ class Stylizer:
 
     def stream(self, look: LookSettings) -> StyledStream:
         """Returns what stylizes one stream of frames, for `frames`; it has seen none yet."""
-        return stream_of(self.net, look)
+        return StyledStream(self.net, look, self.moving is not None)
 
     @torch.inference_mode()
     def frames(

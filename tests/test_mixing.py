@@ -7,7 +7,7 @@ from media import read, silent
 
 from fastnst.checkpoint import load_checkpoint, save_checkpoint
 from fastnst.errors import ConfigError, InputError
-from fastnst.mixing import Moving, ancestor_of, likeness, mixed, shares_of, stops_of
+from fastnst.mixing import Moving, ancestor_of, likeness, mixed, shares_of, stops_of, styles_of
 from fastnst.net import StylizationNet
 from fastnst.settings import VideoSettings
 from fastnst.stylizer import Stylizer
@@ -84,6 +84,7 @@ def test_net_without_ancestor_is_its_own_and_its_childrens(nets):
 def test_nets_that_ship_mix():
     names = "clouds", "liechtenstein", "picasso", "wave"
     assert mixed(dict.fromkeys(names, 1)).style == "clouds25-liechtenstein25-picasso25-wave25"
+    assert mixed({f"{name}-lite": 1 for name in names}).style.startswith("clouds25-")
     with pytest.raises(ConfigError, match="'picasso' and 'picasso-lite' differ in channels"):
         mixed({"picasso": 1, "picasso-lite": 1})
 
@@ -100,6 +101,23 @@ def test_nets_that_ship_mix():
 )
 def test_shares_add_up_to_one(text, shares):
     assert shares_of(text) == pytest.approx(shares)
+
+
+@pytest.mark.parametrize(
+    ("ckpt", "styles"),
+    [
+        ("a,b", ["a", "b"]),
+        ("a:0.6,b:0.4", ["a:0.6,b:0.4"]),
+        ("[a,a:1, b:1,b]", ["a", "a:1,b:1", "b"]),
+        ("['a:1,b:1','b:3,a:1']", ["a:1,b:1", "b:3,a:1"]),
+        (("a:1", "b:1"), ["a:1", "b:1"]),
+        ("base:wave:1,base:picasso:1", ["base:wave:1,base:picasso:1"]),
+        ("base:wave,base:picasso", ["base:wave", "base:picasso"]),
+        ("a,", ["a"]),
+    ],
+)
+def test_list_of_styles_keeps_mixtures_whole(ckpt, styles):
+    assert styles_of(ckpt) == styles
 
 
 def test_name_of_a_file_is_no_mixture(tmp_path, monkeypatch):
@@ -133,6 +151,7 @@ def test_style_that_moves_begins_with_one_net_and_ends_with_the_other(nets):
     moving = Stylizer.load("a.ckpt@1s -> b.ckpt@3s", "cpu")
     picture = torch.randint(0, 255, (24, 32, 3), dtype=torch.uint8).numpy()
     assert moving.style == "a-to-b"
+    assert moving.stream(VideoSettings()).shot.net_moves
     for time, name in ((0, "a.ckpt"), (2, "a.ckpt:1,b.ckpt:1"), (4, "b.ckpt"), (1, "a.ckpt")):
         moving.move(time)
         assert (moving.image(picture) == Stylizer.load(name, "cpu").image(picture)).all()

@@ -224,3 +224,15 @@ def test_without_texture_no_flow_is_looked_for(net, monkeypatch):
     torch.testing.assert_close(without(frames), carried, rtol=0, atol=1e-6)
     assert without.halved is None
     assert not any(name.startswith("canvas.") for name in without.memory())
+
+
+def test_statistics_follow_every_frame_where_the_net_moves(net):
+    still, moves = Shot(net), Shot(net, net_moves=True)
+    for shot in (still, moves):
+        shot(scene(0))
+    first = still.statistics[0].mean.clone()
+    net.load_state_dict({key: 1.1 * weights for key, weights in net.state_dict().items()})
+    for shot in (still, moves):
+        shot(scene(0))
+    assert torch.equal(still.statistics[0].mean, first)
+    assert not torch.equal(moves.statistics[0].mean, first)

@@ -9,14 +9,15 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from fastnst import cli
-from fastnst.cli import listed
+from fastnst.errors import ConfigError
 from fastnst.live.feeds import Feed, LiveFrame, Pixels, Say, find_source
 from fastnst.live.sinks import Sink, open_sink
+from fastnst.mixing import styles_of
 from fastnst.settings import LiveSettings
 from fastnst.video.reader import scaled_size
 
 if TYPE_CHECKING:
-    from fastnst.live.styles import LiveStyle
+    from fastnst.live.styles import LiveStyle, Slide, Styles
 
 USAGE = """
 fastnst live video=0 ckpt=picasso
@@ -24,8 +25,9 @@ fastnst live video=rtsp://camera.local/stream ckpt=[picasso,wave] out=camera
 ffmpeg -i in.mp4 -f yuv4mpegpipe - | fastnst live video=- ckpt=picasso out=- | ffplay -
 
 Of a camera and an address the newest frame is stylized, and those that the net is too slow for are dropped; of a file
-and a pipe every frame. Keys in the window: n next style, + and - strength, f freeze, q quit. Exit status: 0 done,
-2 wrong settings, 3 nothing to read, 4 nobody reads the output, 5 the machine lacks something, 130 Ctrl-C.
+and a pipe every frame. Keys in the window: n next style, s slide to it over 600 frames, + and - strength, f freeze,
+q quit. Exit status: 0 done, 2 wrong settings, 3 nothing to read, 4 nobody reads the output, 5 the machine lacks
+something, 130 Ctrl-C.
 """
 TICK = 0.03  # seconds between looks at the keys while no frame comes
 REPORT = 10.0  # seconds between lines on the rate
@@ -42,17 +44,22 @@ class Controls:
         say: is told the style and the strength when they change.
 
     Attributes:
-        style: the chosen one.
+        style: the chosen one, or a slide to the next.
         strength: from 0 to 1.
         frozen: whether the last frame stays on show.
         quit: whether the run should end.
         turned: whether the last key changed how a frame looks.
     """
 
-    def __init__(self, styles: Sequence[LiveStyle], strength: float, say: Say) -> None:
+    def __init__(self, styles: Styles, strength: float, say: Say) -> None:
         self._styles, self._say = styles, say
-        self.style, self.strength = styles[0], strength
-        self.frozen = self.quit = self.turned = False
+        self._chosen, self._slide = 0, None
+        self.strength, self.frozen, self.quit, self.turned = strength, False, False, False
+
+    @property
+    def style(self) -> LiveStyle:
+        """The chosen style, or the slide to the next one."""
+        return self._slide or self._styles.all[self._chosen]
 
     def press(self, key: str) -> None:
         """Does what a key stands for; an empty one stands for nothing."""
@@ -61,12 +68,38 @@ class Controls:
         self.frozen ^= key == "f"
         self.turned = key in ("n", "+", "-")
         if key == "n":
-            self.style = self._styles[(self._styles.index(self.style) + 1) % len(self._styles)]
+            self._next()
             self.style.reset()
+        elif key == "s" and self._slide is None:
+            self._begin_slide()
         elif self.turned:
             self.strength = min(1.0, max(0.0, round(self.strength + (STEP if key == "+" else -STEP), 2)))
         if self.turned:
-            self._say(f"{self.style.name}, strength {self.strength:g}")
+            self._tell()
+
+    def arrive(self) -> None:
+        """Goes on with the next style where a slide has come to its end; nothing is forgotten."""
+        if self._slide is not None and self._slide.done:
+            slide = self._slide
+            self._next()
+            self.style.follow(slide)
+            self._tell()
+
+    def _next(self) -> None:
+        self._chosen, self._slide = (self._chosen + 1) % len(self._styles.all), None
+
+    def _begin_slide(self) -> None:
+        if not self._styles.slides:
+            return self._say("there is one style only; several: ckpt=[picasso,wave]")
+        slide = self._styles.slides[self._chosen]
+        if isinstance(slide, ConfigError):
+            return self._say(f"{slide}; n changes at once")
+        slide.begin(self.style)
+        self._slide: Slide | None = slide
+        self._tell()
+
+    def _tell(self) -> None:
+        self._say(f"{self.style.name}, strength {self.strength:g}")
 
 
 class Tally:
@@ -93,7 +126,7 @@ class Tally:
 
 def stylize_stream(
     feed: Feed,
-    styles: Sequence[LiveStyle],
+    styles: Styles,
     sink: Sink,
     strength: float = 1.0,
     max_side: int | None = None,
@@ -127,6 +160,7 @@ def stylize_stream(
                 key = sink.hold()
             if arrived is not None:
                 tally.count(arrived)
+            controls.arrive()
             controls.press(key)
             tally.report()
     finally:
@@ -146,7 +180,7 @@ def live(settings: LiveSettings) -> None:
 
     from fastnst.live.styles import load_styles  # with torch, which takes seconds: what is wrong shows before
 
-    styles = load_styles(listed(settings.ckpt), settings.device, settings.threads, settings, settings.engine)
+    styles = load_styles(styles_of(settings.ckpt), settings.device, settings.threads, settings, settings.engine)
     feed = Feed(source, is_live, settings.give_up_s, say=print_note)
     try:
         stylize_stream(feed, styles, sink, settings.strength, settings.max_side, print_note)

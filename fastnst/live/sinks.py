@@ -37,7 +37,7 @@ class Window:
         EnvironmentFault: there is no screen, or this OpenCV has no windows.
     """
 
-    TITLE = "fastnst: n next style, + - strength, f freeze, q quit"
+    TITLE = "fastnst: n next style, s slide, + - strength, f freeze, q quit"
 
     def __init__(self) -> None:
         os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # OpenCV's Qt misses fonts that nobody needs

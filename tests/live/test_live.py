@@ -11,13 +11,18 @@ import pytest
 import torch
 from fakes import RATE, FakeSink, FakeSource, FakeStyle, captures, memory, numbered
 from media import ffmpeg, pictures
+from torch import nn
 
 from fastnst import cli
 from fastnst.checkpoint import save_checkpoint
 from fastnst.errors import ConfigError, InputError
 from fastnst.live import __main__ as live
+from fastnst.live import styles as styles_module
+from fastnst.live.styles import LiveStyle, Slide, Styles
+from fastnst.mixing import Moving
 from fastnst.net import StylizationNet
-from fastnst.settings import LiveSettings
+from fastnst.settings import LiveSettings, LookSettings
+from fastnst.stylizer import Stylizer
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -25,7 +30,7 @@ ROOT = Path(__file__).parent.parent.parent
 def test_slow_net_stays_under_two_frame_times_behind_and_drops_are_reported(feed_of):
     source, style, sink, said = FakeSource(every=0.005), FakeStyle(seconds=0.05), FakeSink(40), []
     feed = feed_of(source)
-    live.stylize_stream(feed, [style], sink, say=said.append)
+    live.stylize_stream(feed, Styles([style]), sink, say=said.append)
     late = sorted(shown - source.times[number] for shown, number in zip(sink.times, sink.frames, strict=True))
     assert late[len(late) // 2] < 2 * style.seconds  # the median: others use this machine too
     assert sink.frames == sorted(set(sink.frames))
@@ -38,7 +43,7 @@ def test_slow_net_stays_under_two_frame_times_behind_and_drops_are_reported(feed
 @pytest.mark.parametrize("end", ["stops", "raises", "hangs"])
 def test_camera_that_fails_comes_back_and_nothing_is_remembered(feed_of, end):
     source, style, sink, said = FakeSource(end, end, every=0.02), FakeStyle(), FakeSink(8), []
-    live.stylize_stream(feed_of(source, say=said.append), [style], sink)
+    live.stylize_stream(feed_of(source, say=said.append), Styles([style]), sink)
     assert source.opened == 3
     assert style.resets == 3
     assert sink.holds > 3  # the last frame stays on show meanwhile
@@ -51,14 +56,14 @@ def test_camera_that_stays_away_ends_the_run_after_give_up_s(feed_of):
     begun = monotonic()
     feed = feed_of(source, give_up_s=0.4)
     with pytest.raises(InputError, match=r"there is no such camera; given up after 0.4 s, give_up_s=0"):
-        live.stylize_stream(feed, [FakeStyle()], FakeSink())
+        live.stylize_stream(feed, Styles([FakeStyle()]), FakeSink())
     assert monotonic() - begun >= 0.4
     assert source.opened >= 2
 
 
 def test_camera_is_awaited_for_ever_without_give_up_s(feed_of):
     sink = FakeSink(3)
-    live.stylize_stream(feed_of(FakeSource(*["absent"] * 6), give_up_s=0, retry_s=0.03), [FakeStyle()], sink)
+    live.stylize_stream(feed_of(FakeSource(*["absent"] * 6), give_up_s=0, retry_s=0.03), Styles([FakeStyle()]), sink)
     assert len(sink.frames) == 3
 
 
@@ -68,13 +73,13 @@ def test_mistake_in_a_live_source_is_no_reason_to_try_again(feed_of):
         raise KeyError("a mistake")
 
     with pytest.raises(KeyError, match="a mistake"):
-        live.stylize_stream(feed_of(source), [FakeStyle()], FakeSink())
+        live.stylize_stream(feed_of(source), Styles([FakeStyle()]), FakeSink())
 
 
 def test_of_a_pipe_no_frame_is_dropped_however_slow_the_net(feed_of):
     sink = FakeSink(100)
     feed = feed_of(FakeSource("stops", frames=40, every=0), is_live=False)
-    live.stylize_stream(feed, [FakeStyle(seconds=0.005)], sink)
+    live.stylize_stream(feed, Styles([FakeStyle(seconds=0.005)]), sink)
     assert sink.frames == list(range(40))
     assert feed.dropped == 0
 
@@ -82,7 +87,7 @@ def test_of_a_pipe_no_frame_is_dropped_however_slow_the_net(feed_of):
 def test_pipe_that_cannot_be_read_ends_the_run(feed_of):
     sink = FakeSink()
     with pytest.raises(InputError, match="unplugged"):
-        live.stylize_stream(feed_of(FakeSource("raises"), is_live=False), [FakeStyle()], sink)
+        live.stylize_stream(feed_of(FakeSource("raises"), is_live=False), Styles([FakeStyle()]), sink)
     assert sink.frames == [0, 1, 2]
 
 
@@ -95,7 +100,9 @@ def test_memory_is_flat_over_thousands_of_frames_and_tens_of_losses(feed_of, mon
             yield np.tile(pixels, (64, 64, 1)), rate
 
     def show(source, frames, is_live):
-        live.stylize_stream(feed_of(partial(large, source), is_live, retry_s=0.0), [FakeStyle()], FakeSink(frames))
+        live.stylize_stream(
+            feed_of(partial(large, source), is_live, retry_s=0.0), Styles([FakeStyle()]), FakeSink(frames)
+        )
 
     show(FakeSource("stops", frames=200, every=0), 200, is_live=False)
     resident = memory()
@@ -113,13 +120,52 @@ def test_keys_change_style_and_strength_freeze_and_quit(feed_of):
     said = []
     sink = FakeSink(99, keys.items())
     feed = feed_of(FakeSource("stops", frames=40, every=0), is_live=False)
-    live.stylize_stream(feed, styles, sink, 1.0, say=said.append)
+    live.stylize_stream(feed, Styles(styles), sink, 1.0, say=said.append)
     assert said[:-1] == [
         "a, strength 0.9", "a, strength 0.8", "b, strength 0.8", "b, strength 0.9", "b, strength 1", "b, strength 1",
         "a, strength 1", "b, strength 1",
     ]  # fmt: skip
     assert styles[1].strengths[:4] == [0.8, 0.9, 1.0, 1.0]
     assert sink.frames[9] == sink.frames[8]  # frozen, in the other style
+
+
+def test_key_slides_to_the_next_style_which_goes_on_with_what_is_remembered(feed_of, monkeypatch):
+    monkeypatch.setattr(styles_module, "SLIDE", 5)
+    a, b = LiveStyle(Stylizer(Level(0.2), "cpu", "a"), LOOK), LiveStyle(Stylizer(Level(0.8), "cpu", "b"), LOOK)
+    level, shown, said = Stylizer(Level(0.2), "cpu", "a-to-b"), [], []
+    level.moving = Moving([0, 1], [Level(each).state_dict(prefix="net.") for each in (0.2, 0.8)])
+    styles = Styles([a, b], [Slide(level, LOOK), ConfigError("'b' and 'a' differ")])
+    sink = FakeSink(99, {2: "s", 4: "s", 10: "s"}.items())
+    sink.show = partial(show_level, sink.show, shown)
+    live.stylize_stream(feed_of(FakeSource("stops", frames=12, every=0), is_live=False), styles, sink, say=said.append)
+    assert shown == [51, 51, 82, 112, 143, 173, 204, 204, 204, 204, 204, 204]
+    assert said[:-1] == ["a-to-b, strength 1", "b, strength 1", "'b' and 'a' differ; n changes at once"]
+
+
+def test_one_style_has_nowhere_to_slide(feed_of):
+    said = []
+    feed = feed_of(FakeSource("stops", frames=3, every=0), is_live=False)
+    live.stylize_stream(feed, Styles([FakeStyle()]), FakeSink(9, {1: "s"}.items()), say=said.append)
+    assert said[0] == "there is one style only; several: ckpt=[picasso,wave]"
+
+
+LOOK = LookSettings(norm="frame")
+
+
+class Level(nn.Module):
+    """Paints one grey, its weight."""
+
+    def __init__(self, level):
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(level))
+
+    def forward(self, content):
+        return self.level.expand_as(content)
+
+
+def show_level(show, shown, pixels, rate):
+    shown.append(int(pixels[0, 0, 0]))
+    return show(pixels, rate)
 
 
 def test_frames_are_made_smaller_once_and_all_to_the_size_of_the_first(feed_of):
@@ -131,7 +177,7 @@ def test_frames_are_made_smaller_once_and_all_to_the_size_of_the_first(feed_of):
 
     style = FakeStyle()
     style.stylize = lambda pixels, strength: seen.append(pixels.shape[:2]) or pixels
-    live.stylize_stream(feed_of(source, is_live=False), [style], FakeSink(), max_side=40)
+    live.stylize_stream(feed_of(source, is_live=False), Styles([style]), FakeSink(), max_side=40)
     assert seen == [(20, 40)] * 3
 
 
@@ -141,6 +187,8 @@ def test_frames_are_made_smaller_once_and_all_to_the_size_of_the_first(feed_of):
         ("video=null", "video is missing"),
         ("ckpt=null", "ckpt is missing"),
         ("ckpt=[]", "ckpt=.. is an empty list"),
+        ("ckpt=picasso:0.6,wave", "'picasso:0.6' is one part of a mixture"),
+        ("ckpt='picasso@0s -> wave@9s'", "moves over a clip; name the styles"),
         ("out=x.mp4", "out=x.mp4 must be window, camera or -"),
         ("size=big", "size=big must be like 640x360"),
         ("size=0x5", "size=0x5 must be"),

@@ -1,7 +1,10 @@
 import numpy as np
+import torch
 from torch import nn
 
-from fastnst.live.styles import LiveStyle
+from fastnst.checkpoint import save_checkpoint
+from fastnst.live.styles import LiveStyle, Slide, load_styles
+from fastnst.net import StylizationNet
 from fastnst.settings import LookSettings
 from fastnst.stylizer import Stylizer
 
@@ -16,6 +19,27 @@ def test_style_turns_its_dials_and_forgets():
     inverted = LiveStyle(Stylizer(Negative(), "cpu", "negative"), LookSettings(norm="frame"))
     assert inverted.stylize(dark, 0.0).tolist() == dark.tolist()
     assert inverted.stylize(dark, 1.0).tolist() == (255 - dark).tolist()
+
+
+def test_slide_ends_as_the_next_style_and_strangers_have_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    for name, channels in (("a", (2, 2, 2)), ("b", (2, 2, 2)), ("wide", (2, 4, 4))):
+        save_checkpoint(f"{name}.ckpt", StylizationNet(channels, residual_blocks=1), name, {"ancestor": "x"})
+    look = LookSettings(norm="frame", canvas_motion="fixed")
+    styles = load_styles(["a.ckpt", "a.ckpt:1,b.ckpt:1", "wide.ckpt"], "cpu", None, look)
+    assert [style.name for style in styles.all] == ["a", "a50-b50", "wide"]
+    slide, *strangers = styles.slides
+    assert all("differ in channels" in str(each) for each in strangers)
+    assert isinstance(slide, Slide)
+    frame = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    monkeypatch.setattr("fastnst.live.styles.SLIDE", 2)
+    slide.begin(styles.all[0])
+    slide.stylize(frame, 1.0)
+    assert not slide.done
+    last = slide.stylize(frame, 1.0)
+    assert slide.done
+    assert np.abs(last.astype(int) - styles.all[1].stylize(frame, 1.0)).max() <= 1  # engines differ by a rounding
 
 
 class Negative(nn.Module):
