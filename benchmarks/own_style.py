@@ -51,7 +51,8 @@ def main() -> None:
     pictures = [Path(argument) for argument in sys.argv[1:] if "=" not in argument]
     settings = [argument for argument in sys.argv[1:] if "=" in argument]
     lines = [
-        "| picture | training | steps | minutes | style loss | content loss | temporal loss |", "|---|---|---|---|---|---|---|"
+        "| picture | training | steps | minutes | style loss | content loss | temporal loss |",
+        "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     found = {(picture, arm): trained(picture, arm, settings) for arm in ARMS for picture in pictures}
     for (picture, arm), of in sorted(found.items(), key=lambda each: pictures.index(each[0][0])):

@@ -68,8 +68,8 @@ def load_checkpoint(name: str | Path, many: bool = False) -> Checkpoint:
         InputError: there is no such file, or it is not a whole fastnst checkpoint.
         ConfigError: it is a net of many styles, and none that it knows is named.
     """
-    whole, colon, style = str(name).rpartition(":")
-    if colon and whole and not is_file(name):
+    whole, _, style = str(name).rpartition(":")
+    if whole and not is_file(name) and is_there(whole):
         base = load_checkpoint(whole, many=True)
         return Checkpoint(base.net.of_style(style).requires_grad_(False), style, base.recipe)
     found = read_checkpoint(find_checkpoint(name))
@@ -140,6 +140,15 @@ def find_checkpoint(name: str | Path) -> Path:
     shipped = sorted({file.stem for folder in SHIPPED for file in folder.glob("*.ckpt")})
     problem = "is a folder" if path.is_dir() else "does not exist"
     raise InputError(f"checkpoint '{name}' {problem}; give a file, or one that ships: {', '.join(shipped)}")
+
+
+def is_there(name: str) -> bool:
+    """Returns whether `find_checkpoint` finds a checkpoint."""
+    try:
+        find_checkpoint(name)
+    except InputError:
+        return False
+    return True
 
 
 def is_file(name: str | Path) -> bool:

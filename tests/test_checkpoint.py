@@ -166,7 +166,7 @@ def test_one_style_of_a_net_of_many_is_a_net_like_any_other(tmp_path):
         load_checkpoint(tmp_path / "base.ckpt")
     with pytest.raises(ConfigError, match="there is no style 'c' in the net; there are: a, b"):
         load_checkpoint(f"{tmp_path}/base.ckpt:c")
-    with pytest.raises(InputError, match="'nothing' does not exist"):
+    with pytest.raises(InputError, match="'nothing:a' does not exist"):
         load_checkpoint("nothing:a")
 
 

@@ -6,7 +6,7 @@ All randomness comes from the generator, one per picture, so that a training ste
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -38,6 +38,7 @@ class NextFrame(NamedTuple):
     mask: Float[Tensor, "*batch 1 height width"]
 
 
+@runtime_checkable
 class Pair(Protocol):
     """Makes the next frame of one picture."""
 
