@@ -7,6 +7,7 @@ loop reads and writes with OpenCV. The table replaces the one between the marker
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 import sys
@@ -25,7 +26,7 @@ from fastnst.net import PRESETS, StylizationNet
 from fastnst.settings import LookSettings, VideoSettings
 from fastnst.stylizer import Stylizer
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
+RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).parent / "RESULTS.md")
 ROUNDS, FRAMES = 3, 8  # turns of each arm, and frames in each turn: the statistics are measured in one of eight
 REFERENCE = "plain loop, johnson"
 Arm = Callable[[], None]
@@ -61,7 +62,7 @@ def engines() -> list[str]:
 def plain_loop(net: StylizationNet, frames: torch.Tensor) -> None:
     """Stylizes the frames (T, 3, H, W), uint8, as tutorials do."""
     for frame in frames.split(1):
-        (net(frame.float() / 255) * 255).clamp(0, 255).byte()
+        (net(frame.float() / 255) * 255).clamp(0, 255).byte().cpu()
 
 
 def picture_in_motion(height: int, width: int, count: int = FRAMES) -> torch.Tensor:
@@ -71,9 +72,9 @@ def picture_in_motion(height: int, width: int, count: int = FRAMES) -> torch.Ten
     return torch.cat([picture.roll(place, 3) for place in range(count)])  # unrelated ones would be cuts
 
 
-def stream_arm(net: StylizationNet, engine: str, frames: torch.Tensor) -> tuple[Arm, int]:
+def stream_arm(net: StylizationNet, engine: str, frames: torch.Tensor, device: str = "cpu") -> tuple[Arm, int]:
     """Returns what stylizes the frames as `live` does, and their number."""
-    stylizer = Stylizer(net, "cpu", engine=engine)
+    stylizer = Stylizer(net, device, engine=engine)
     stream = stylizer.stream(LookSettings(canvas_motion="fixed"))
     return lambda: void(stylizer.frames(frames, stream)), len(frames)
 
@@ -150,9 +151,9 @@ def write_table(name: str, lines: list[str]) -> None:
     """Puts a table into RESULTS.md, in place of the one of that name; prints it."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     table = "\n".join([begin, "", *lines, "", end])
-    text = RESULTS.read_text(encoding="utf-8")
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    text = pattern.sub(lambda _: table, text) if begin in text else f"{text.rstrip()}\n\n{table}\n"
+    text = pattern.sub(lambda _: table, text) if begin in text else f"{text.rstrip()}\n\n{table}\n".lstrip()
     RESULTS.write_text(text, encoding="utf-8")
     print(table)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import torch
 
@@ -17,6 +16,8 @@ from fastnst.video.writer import VideoWriter
 
 def ffmpeg(*arguments: object) -> Path:
     """Runs ffmpeg; returns the last argument, the file that it made."""
+    import imageio_ffmpeg  # not on the machines of `benchmarks/gpu.sh`
+
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *map(str, arguments)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return Path(str(arguments[-1]))
@@ -86,6 +87,8 @@ def decoded(path: Path, *filters: str) -> np.ndarray:
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
         height, width = (frame.width, frame.height) if frame.rotation % 180 else (frame.height, frame.width)
+    import imageio_ffmpeg  # not on the machines of `benchmarks/gpu.sh`
+
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-fps_mode", "passthrough"]
     command += ["-vf", ",".join([*filters, "format=rgb24"]), "-f", "rawvideo", "-"]
     raw = subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
