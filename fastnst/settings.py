@@ -538,7 +538,9 @@ class EvaluateSettings(LookSettings, MachineSettings):
     """Settings of `evaluate`: what is judged, on which clips, and how."""
 
     ckpt: str | tuple[str, ...] | None = option(
-        None, "nets to judge: files, or names of those that ship, with commas between them: a.ckpt,wave"
+        None,
+        "nets to judge: files, or names of those that ship, with commas between them: a.ckpt,wave; or a mixture, "
+        "picasso:0.6,wave:0.4",
     )
     stylized: str | tuple[str, ...] | None = option(
         None, "folders of clips that any program has stylized, each clip called like its input"

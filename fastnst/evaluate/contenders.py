@@ -18,12 +18,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fastnst import cli
-from fastnst.checkpoint import Checkpoint, load_checkpoint
+from fastnst.checkpoint import Checkpoint
 from fastnst.cli import listed
 from fastnst.errors import ConfigError, InputError
 from fastnst.evaluate.judge import Grams, Rendition, style_grams
 from fastnst.files import local_name
 from fastnst.images import load_style, paintings, to_float, to_tensor
+from fastnst.mixing import mixed, stops_of, styles_of
 from fastnst.settings import EvaluateSettings, LookSettings
 from fastnst.stylizer import stream_of
 from fastnst.vgg import VGGFeatures
@@ -117,11 +118,11 @@ def find_contenders(settings: EvaluateSettings, vgg: VGGFeatures, clips: Mapping
 
 
 def nets(settings: EvaluateSettings, vgg: VGGFeatures) -> Iterator[Contender]:
-    """Yields the checkpoints, each under its file's name, or as it was typed where two files have one name."""
-    typed = list(dict.fromkeys(listed(settings.ckpt)))
-    stems = [Path(name).stem for name in typed]
+    """Yields the checkpoints, each under its file's name; mixtures, and two files of one name, as they were typed."""
+    typed = list(dict.fromkeys(styles_of(settings.ckpt or ())))
+    stems = [name if "," in name else Path(name).stem for name in typed]
     for name, stem in zip(typed, stems, strict=True):
-        checkpoint = load_checkpoint(name)
+        checkpoint = mixed(still_shares(name))
         net = checkpoint.net.to(vgg.mean.device)
         row = stem if stems.count(stem) == 1 else name
         picture = known_style_picture(checkpoint, settings.style_image, settings.style_size)
@@ -130,6 +131,14 @@ def nets(settings: EvaluateSettings, vgg: VGGFeatures) -> Iterator[Contender]:
             return net_rendition(net, settings)
 
         yield Contender(row, start, Path(settings.style_image or checkpoint.style).stem, known_grams(picture, row, vgg))
+
+
+def still_shares(name: str) -> dict[str, float]:
+    """Returns the shares of a mixture, or of one net; raises ConfigError if it moves."""
+    first, *more = stops_of(name)
+    if more:
+        raise ConfigError(f"ckpt={name} moves over a clip; judge what it stylized: stylized=FOLDER")
+    return first.shares
 
 
 def stylized_clips(settings: EvaluateSettings, vgg: VGGFeatures, clips: Mapping[str, Path]) -> Iterator[Contender]:

@@ -7,8 +7,15 @@ from media import ffmpeg
 from scenes import noise, recipe, scene, small_net
 
 from fastnst.checkpoint import Checkpoint
-from fastnst.errors import InputError
-from fastnst.evaluate.contenders import ClipFile, file_rendition, find_clips, known_style_picture, net_rendition
+from fastnst.errors import ConfigError, InputError
+from fastnst.evaluate.contenders import (
+    ClipFile,
+    file_rendition,
+    find_clips,
+    known_style_picture,
+    net_rendition,
+    still_shares,
+)
 from fastnst.images import load_style, save_image, to_uint8
 from fastnst.settings import LookSettings
 from fastnst.stylizer import Stylizer
@@ -34,6 +41,12 @@ def test_net_stylizes_as_the_stylizer_does(videos):
         expected = stylizer.frames(to_uint8(frame), stream)
         stylized = to_uint8(rendition.next_frame(frame))
         assert (stylized.int() - expected.int()).abs().max() <= 1  # sums in another order: it is one by chance, rarely
+
+
+def test_mixture_is_one_net_and_one_that_moves_fails():
+    assert still_shares("a:3,b:1") == {"a": 0.75, "b": 0.25}
+    with pytest.raises(ConfigError, match="moves over a clip"):
+        still_shares("a@0s -> b@1s")
 
 
 def test_stylized_clip_of_another_size_is_made_to_the_inputs(videos, tmp_path):
