@@ -1,15 +1,18 @@
-"""What `smooth` does to stylized clips: PYTHONPATH=. python benchmarks/smooth.py picasso clip.mp4 other.mp4 [FOLDER].
+"""What `smooth` does to stylized clips: PYTHONPATH=. python benchmarks/smooth.py picasso CLIP... [--laws LAW...].
 
 For each clip and amount: the change along the motion above the input's own (grey levels, where the flow can be trusted;
 the flow is Farneback's, as the average itself follows DIS); the change from frame to frame where a fixed camera's input
 holds still, as a multiple of the input's; sharpness (deviation of the Laplacian) and style loss relative to the plain
-result. Then the means over moving and over fixed cameras, and the time that one frame takes. With a FOLDER: the last
-frame of each clip there, input, plain, and at 0.8.
+result, and the time that one frame takes. Then the means over moving and over fixed cameras.
+
+`carried` is no average: it is the last plain result carried along DIS, so what Farneback's flow shows of a painting
+that follows DIS perfectly. A law sets constants of `fastnst.smooth` and is measured at amount 1, as with --laws
+CARRIED=0.8,AGREES=255. With --folder, the last frame of each clip goes there: input, plain, and at 0.8.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import fastnst.smooth as law
 from fastnst.checkpoint import load_checkpoint
-from fastnst.flow import at_full_size, backward_flow, half_luma, occlusion_mask
+from fastnst.flow import at_full_size, backward_flow, fetched, half_luma, occlusion_mask
 from fastnst.images import load_image, luma, save_image, to_array, to_float, to_tensor, to_uint8
 from fastnst.losses import gram_matrix, style_loss
 from fastnst.metrics import mean_absolute_warping_error, static_flicker, static_mask
@@ -31,8 +35,8 @@ from fastnst.smooth import MotionAverage
 from fastnst.vgg import load_vgg
 from fastnst.video.reader import VideoReader
 
-MAX_SIDE, FRAMES, EVERY = 384, 20, 8  # pixels; frames of each clip; frames between those whose style is measured
-AMOUNTS, SHOWN = (0.0, 0.3, 0.5, 0.8), 0.8
+MAX_SIDE, FRAMES, EVERY = 384, 16, 6  # pixels; frames of each clip; frames between those whose style is measured
+AMOUNTS, SHOWN, CARRIED = ("0", "0.3", "0.5", "0.8"), "0.8", "carried"
 FIXED = "static"  # how the clips of a fixed camera are called
 STYLES = Path(__file__).parent.parent / "paintings"
 
@@ -40,38 +44,62 @@ STYLES = Path(__file__).parent.parent / "paintings"
 @torch.inference_mode()
 def main() -> None:
     """Prints one row per clip and amount, and the means."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("ckpt")
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--laws", nargs="+", default=[])
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args()
     cv2.setNumThreads(1)
-    checkpoint, vgg = load_checkpoint(sys.argv[1]), load_vgg()
+    checkpoint, vgg = load_checkpoint(options.ckpt), load_vgg()
     picture = np.array(load_image(STYLES / f"{checkpoint.style}.png").resize((384, 384)))
     style = {name: gram_matrix(each) for name, each in vgg(to_tensor(picture)[None]).items()}
-    paths = [Path(name) for name in sys.argv[2:]]
-    folder = paths.pop() if paths[-1].is_dir() else None
     print("| clip | smooth | along the motion above input | of plain | flicker / input | sharpness | style loss | ms |")
     print("|---|---|---|---|---|---|---|---|")
-    means: dict[tuple[str, float], list[list[float]]] = defaultdict(list)
-    for path in paths:
+    means: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    for path in options.clips:
         content = read(path)
         plain, flows, still = Shot(checkpoint.net)(content), flows_of(content), static_mask(content.split(1))
         kind = "fixed" if path.stem.startswith(FIXED) else "moving"
         before: list[float] = []
-        for amount in AMOUNTS:
-            smooth, ms = averaged(content, plain, amount)
-            above = along(smooth, flows) - along(content, flows)
+        for name in (*AMOUNTS, *options.laws, CARRIED):
+            smooth, ms = made(name, content, plain)
+            above = along(smooth, flows, plain if name == CARRIED else smooth) - along(content, flows)
             flicker = flicker_of(smooth, still) / flicker_of(content, still) if kind == "fixed" else float("nan")
             found = [above, sharpness(smooth), style_loss(vgg(smooth[3::EVERY]), style).item()]
             before = before or found
             relative = [now / then for now, then in zip(found, before, strict=True)]
             row = [above, relative[0], flicker, *relative[1:], ms]
-            means[kind, amount].append(row)
-            print(line(path.stem, amount, row), flush=True)
-            if folder and amount == SHOWN:
+            row = [*row[:2], *[float("nan")] * 4] if name == CARRIED else row
+            means[kind, name].append(row)
+            print(line(path.stem, name, row), flush=True)
+            if options.folder and name == SHOWN:
                 last = [each[-1] for each in (content, plain, smooth)]
-                save_image(to_array(torch.cat(last, 2)), folder / f"{path.stem}.png")
-    for (kind, amount), rows in means.items():
-        print(line(f"mean, {kind}", amount, [fmean(column) for column in zip(*rows, strict=True)]))
+                save_image(to_array(torch.cat(last, 2)), options.folder / f"{path.stem}.png")
+    for (kind, name), rows in means.items():
+        print(line(f"mean, {kind}", name, [fmean(column) for column in zip(*rows, strict=True)]))
 
 
-def line(name: str, amount: float, row: list[float]) -> str:
+def made(name: str, content: Tensor, plain: Tensor) -> tuple[Tensor, float]:
+    """Returns what an amount or a law makes of the plain result, and ms a frame; or the plain result, carried."""
+    if name == CARRIED:
+        flows = [backward_flow(*map(half_luma, pair)) for pair in pairwise(content.split(1))]
+        moved = zip(plain[:-1].split(1), flows, content[1:].split(1), strict=True)
+        return torch.cat([plain[:1], *(fetched(one, at_full_size(flow, frame), True) for one, flow, frame in moved)]), 0
+    if "=" not in name:
+        return averaged(content, plain, float(name))
+    set_to = dict(each.split("=") for each in name.split(","))
+    usual = {key: getattr(law, key) for key in set_to}
+    for key, value in set_to.items():
+        setattr(law, key, float(value))
+    try:
+        return averaged(content, plain, 1.0)
+    finally:
+        for key, value in usual.items():
+            setattr(law, key, value)
+
+
+def line(name: str, amount: str, row: list[float]) -> str:
     """Returns a row of the table."""
     cells = (f"{value:.2f}" if value == value else "-" for value in row)
     return f"| {name} | {amount} | {' | '.join(cells)} |"
@@ -116,9 +144,10 @@ def farneback(one: np.ndarray, other: np.ndarray) -> Tensor:
     return torch.from_numpy(flow).permute(2, 0, 1)[None].contiguous()
 
 
-def along(frames: Tensor, flows: list[tuple[Tensor, Tensor]]) -> float:
-    """Returns the mean change along the motion, grey levels."""
-    pairs = zip(frames[:-1].split(1), frames[1:].split(1), flows, strict=True)
+def along(frames: Tensor, flows: list[tuple[Tensor, Tensor]], before: Tensor | None = None) -> float:
+    """Returns the mean change along the motion, grey levels; of the frames since those `before`, or each other."""
+    before = frames if before is None else before
+    pairs = zip(before[:-1].split(1), frames[1:].split(1), flows, strict=True)
     return fmean(mean_absolute_warping_error(one, other, *flow).item() for one, other, flow in pairs)
 
 
