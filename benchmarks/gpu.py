@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from speed import engines, measured_ms, net_of, picture_in_motion, plain_loop, stream_arm, write_table
+from speed import clip_of, engines, measured_ms, net_of, picture_in_motion, plain_loop, stream_arm, write_table
 
+from fastnst.engines.engine import has_tensorrt
 from fastnst.errors import FastnstError
 from fastnst.files import PICTURES
 from fastnst.images import load_image, to_float, to_uint8
@@ -57,15 +57,6 @@ def pack(folder: Path, photos: Path, megabytes: float) -> None:
             break
         count += 1
     print(f"{count} of {len(found)} photos")
-
-
-def clip_of(frames: torch.Tensor, count: int, path: Path) -> None:
-    """Writes so many frames to a video file, those given over and over."""
-    height, width = frames.shape[-2:]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (width, height))
-    for number in range(count):
-        writer.write(frames[number % len(frames)].permute(1, 2, 0).flip(2).contiguous().numpy())
-    writer.release()
 
 
 @torch.inference_mode()
@@ -113,7 +104,8 @@ def speed(count: int, sizes: list[str]) -> None:
         plain = measured_ms({"": (lambda net=net, frames=frames: plain_loop(net, frames), len(frames))})[""]
         table.append(f"| {size} | johnson | plain loop | {1000 / plain.wall:.1f} | | | | |")
         write_table("speed of nets on this machine", table)
-    for engine in ("torch", "compile") if device == "cuda" else engines():
+    on_gpu = ["torch", *(["tensorrt"] if has_tensorrt() else []), "compile"]
+    for engine in on_gpu if device == "cuda" else engines():
         for size in sizes:
             for row in rows_of(size, engine, count, device):
                 table.append(f"| {' | '.join(row)} |")

@@ -2,11 +2,13 @@
 
 The plain loop: johnson in eager PyTorch, NCHW, float32, a frame at a time. All arms take turns in one process, so
 that a busy machine slows all of them alike. `file CLIP` measures from file to file instead; there the plain
-loop reads and writes with OpenCV. The table replaces the one between the markers in RESULTS.md.
+loop reads and writes with OpenCV. `growth` measures how cost grows with pixels and with frames. The table replaces the
+one between the markers in RESULTS.md.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import statistics
@@ -28,6 +30,8 @@ from fastnst.stylizer import Stylizer
 
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).parent / "RESULTS.md")
 ROUNDS, FRAMES = 3, 8  # turns of each arm, and frames in each turn: the statistics are measured in one of eight
+GROWING_SIZES = ((320, 180), (640, 360), (1280, 720), (1920, 1080))
+GROWING_COUNTS = (24, 48, 96, 192)  # frames
 REFERENCE = "plain loop, johnson"
 Arm = Callable[[], None]
 
@@ -115,6 +119,56 @@ def plain_file(net: StylizationNet, clip: Path, out: Path) -> None:
         writer.release()
 
 
+def growth_by_pixels() -> list[str]:
+    """Returns the rows of a table: what a frame takes, by its size, of the net alone."""
+    arms, pixels = {}, {}
+    for preset in ("half", "lite"):
+        for width, height in GROWING_SIZES:
+            name = f"{preset} | {width}x{height}"
+            arms[name], pixels[name] = (
+                stream_arm(net_of(preset), "auto", picture_in_motion(height, width)),
+                width * height,
+            )
+    return [
+        f"| {name} | {each.processor:.0f} | {each.low:.0f}-{each.high:.0f} | "
+        f"{1e6 * each.processor / pixels[name]:.0f} |"
+        for name, each in measured_ms(arms).items()
+    ]
+
+
+def growth_by_frames() -> list[str]:
+    """Returns the rows of a table: what a clip takes from file to file, by its length; each in a process of its own."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for count in GROWING_COUNTS:
+            clip = Path(folder) / f"{count}.mp4"
+            clip_of(picture_in_motion(360, 640), count, clip)
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                seconds, held = pool.apply(one_file, (clip, torch.get_num_threads()))
+            rows.append(f"| {count} | {seconds:.1f} | {1000 * seconds / count:.0f} | {held:.2f} |")
+    return rows
+
+
+def one_file(clip: Path, threads: int) -> tuple[float, float]:
+    """Returns the processor seconds that this process takes for a clip with `lite`, and the most memory it held, GB."""
+    torch.set_num_threads(threads)
+    stylizer = Stylizer(net_of("lite"), "cpu")
+    begun = time.process_time()
+    stylizer.video(clip, clip.with_suffix(".out.mp4"), VideoSettings(canvas_motion="fixed"))
+    spent = time.process_time() - begun
+    held = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())  # getrusage would tell the parent's
+    return spent, int(held[1]) / 2**20 if held else float("nan")  # Linux counts KiB
+
+
+def clip_of(frames: torch.Tensor, count: int, path: Path) -> None:
+    """Writes so many frames to a video file, those given over and over."""
+    height, width = frames.shape[-2:]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (width, height))
+    for number in range(count):
+        writer.write(frames[number % len(frames)].permute(1, 2, 0).flip(2).contiguous().numpy())
+    writer.release()
+
+
 def void(made: object) -> None:
     """Takes what an arm returns."""
 
@@ -167,6 +221,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows = measured(file_arms(Path(what[1]), Path(folder)))
         return write_table("speed from file to file", [about, "", *head, *rows])
+    if what[0] == "growth":
+        head = ["| net | frame | processor, ms a frame | spread | ns a pixel |", "|---|---|---|---|---|"]
+        rows = growth_by_pixels()
+        clips = ["| frames | processor, s | ms a frame | peak memory, GB |", "|---|---|---|---|", *growth_by_frames()]
+        by_length = "From file to file by the length of a clip, lite, 640x360:"
+        return write_table("growth", [f"The net alone by pixels, {about}", "", *head, *rows, "", by_length, "", *clips])
     for size in what:
         width, height = map(int, size.split("x"))
         write_table(f"speed {size}", [f"{size}, net alone, {about}", "", *head, *measured(net_arms(height, width))])

@@ -129,9 +129,10 @@ class DeviceSettings(Settings):
 class MachineSettings(DeviceSettings):
     """Where the net runs, and on what."""
 
-    engine: Literal["auto", "torch", "compile", "onnxruntime", "openvino"] = option(
-        "auto", "what runs the net; auto: the fastest that is installed, on a CPU OpenVINO", may_change=True
-    )
+    engine: Literal["auto", "torch", "compile", "onnxruntime", "openvino", "tensorrt"] = option(
+        "auto", "what runs the net; auto: the fastest that is installed, on a CPU OpenVINO; tensorrt: on an NVIDIA "
+        "GPU, through ONNX Runtime", may_change=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

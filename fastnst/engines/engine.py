@@ -1,4 +1,4 @@
-"""What runs a trained net: eager PyTorch, its compiler, ONNX Runtime or OpenVINO, behind one `forward`.
+"""What runs a trained net: eager PyTorch, its compiler, ONNX Runtime, OpenVINO or TensorRT, behind one `forward`.
 
 Every engine is a `StylizationNet` with the layers of the net that it runs, and gives what that gives to 1e-3 of the
 range. Frames whose `choose` is None, `Given` or `Followed` run on the engine, all others on eager PyTorch.
@@ -10,7 +10,7 @@ import importlib.util
 import shutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,13 @@ from fastnst.errors import ConfigError, EnvironmentFault
 from fastnst.net import Choose, ConvNorm, Statistics, StylizationNet, through
 from fastnst.shots import Followed, Given
 
-ENGINES = ("auto", "torch", "compile", "onnxruntime", "openvino")
-PACKAGES = {"onnxruntime": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
+ENGINES = ("auto", "torch", "compile", "onnxruntime", "openvino", "tensorrt")
+PACKAGES = {
+    "onnxruntime": ("onnx", "onnxruntime"),
+    "openvino": ("onnx", "openvino"),
+    "tensorrt": ("onnx", "onnxruntime"),
+}
+TENSORRT = "TensorrtExecutionProvider"  # of ONNX Runtime
 FASTEST = ("openvino", "torch")  # on a processor, first the faster one: benchmarks/RESULTS.md, "speed 640x360"
 SIZES = 4  # frame sizes that a compiled net is kept for
 Run = Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]  # inputs by name -> outputs
@@ -35,7 +40,7 @@ def on_engine(net: nn.Module, engine: str, device: torch.device) -> nn.Module:
     Args:
         net: the trained net, on the device.
         engine: one of `ENGINES`; "auto" is the fastest that is installed and takes the net.
-        device: where frames come from; ONNX Runtime and OpenVINO work on the processor.
+        device: where frames come from; ONNX Runtime and OpenVINO work on the processor, TensorRT on an NVIDIA GPU.
 
     Raises:
         ConfigError: there is no such engine, or it does not take this net or this device.
@@ -45,7 +50,8 @@ def on_engine(net: nn.Module, engine: str, device: torch.device) -> nn.Module:
     if engine in ("torch", "compile"):
         return OnTorch(net, engine == "compile") if isinstance(net, StylizationNet) else net
     assert isinstance(net, StylizationNet)
-    return OnRuntime(net, {"onnxruntime": on_onnxruntime, "openvino": on_openvino}[engine])
+    load = {"onnxruntime": on_onnxruntime, "openvino": on_openvino, "tensorrt": partial(on_tensorrt, device.index or 0)}
+    return OnRuntime(net, load[engine])
 
 
 def chosen(engine: str, net: nn.Module, device: torch.device) -> str:
@@ -58,13 +64,28 @@ def chosen(engine: str, net: nn.Module, device: torch.device) -> str:
         return next(name for name in able if not lacking(PACKAGES.get(name, ())))
     if engine != "torch" and not own:
         raise ConfigError(f"engine={engine} takes nets of fastnst only, not {type(net).__name__}; use engine=torch")
-    if engine in PACKAGES and device.type != "cpu":
+    if engine == "tensorrt":
+        if device.type != "cuda":
+            raise ConfigError(f"engine=tensorrt works on an NVIDIA GPU, not on {device}; use engine=auto")
+        if not has_tensorrt():
+            remedy = "pip install onnx onnxruntime-gpu tensorrt, in place of onnxruntime; or use engine=compile"
+            raise EnvironmentFault(f"engine=tensorrt needs ONNX Runtime with {TENSORRT}: {remedy}")
+    elif engine in PACKAGES and device.type != "cpu":
         raise ConfigError(f"engine={engine} works on the processor, not on {device}; use engine=torch or device=cpu")
     if names := lacking(PACKAGES.get(engine, ())):
         raise EnvironmentFault(f"engine={engine} needs {', '.join(names)}: pip install 'fastnst[{engine}]'")
     if engine == "compile" and device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         raise EnvironmentFault("engine=compile needs a C++ compiler such as g++; use engine=torch")
     return engine
+
+
+def has_tensorrt() -> bool:
+    """Returns whether ONNX Runtime is installed, and can hand nets to TensorRT."""
+    if lacking(PACKAGES["tensorrt"]):
+        return False
+    import onnxruntime
+
+    return TENSORRT in onnxruntime.get_available_providers()
 
 
 def lacking(packages: Sequence[str]) -> list[str]:
@@ -154,7 +175,7 @@ class OnRuntime(Engine):
     """A net on another runtime, which gets its graphs as ONNX; each is compiled when it is first needed.
 
     Args:
-        net: the net, on the processor.
+        net: the net; on a GPU it may be in half precision, the graphs are in float32.
         load: compiles a graph (`model_of`) for pictures of a shape.
     """
 
@@ -164,7 +185,8 @@ class OnRuntime(Engine):
         self._compiled = lru_cache(2 * SIZES)(self.compiled)
         norms = [norm for norm in net.modules() if isinstance(norm, nn.InstanceNorm2d)]
         self._channels = [norm.num_features for norm in norms]
-        self._weight, self._bias = torch.cat([norm.weight for norm in norms]), torch.cat([norm.bias for norm in norms])
+        self._weight = torch.cat([norm.weight for norm in norms]).float().cpu()
+        self._bias = torch.cat([norm.bias for norm in norms]).float().cpu()
         self._epsilon = norms[0].eps
 
     def graph(self, norm: str) -> bytes:
@@ -186,7 +208,7 @@ class OnRuntime(Engine):
         """As `StylizationNet.forward`."""
         if choose is not None and not isinstance(choose, (Given, Followed)):
             return super().forward(content, choose, canvas)
-        seen = self.seen(content, canvas).contiguous()
+        seen = self.seen(content, canvas).float().cpu().contiguous()
         inputs: dict[str, Any] = {"seen": seen.numpy()}
         if choose is None:  # pictures: each may be of another size
             (stylized,) = self._compiled("own", None)(inputs)
@@ -203,15 +225,16 @@ class OnRuntime(Engine):
             inputs |= {"variance": as_channels(variance.expand(len(self._weight)))}
             inputs |= {"rate": np.array(1.0 if choose.kept is None else choose.rate, np.float32)}
             stylized, *moved = self._compiled("followed", tuple(seen.shape))(inputs)
-            split = [torch.from_numpy(each).flatten(1).split(self._channels, 1) for each in moved]
+            joined = [torch.from_numpy(each).to(content.device).flatten(1) for each in moved]
+            split = [each.split(self._channels, 1) for each in joined]
             choose.statistics = [Statistics(*each) for each in zip(*split, strict=True)]
-        return torch.from_numpy(stylized)[..., : content.shape[-2], : content.shape[-1]]
+        return torch.from_numpy(stylized).to(content)[..., : content.shape[-2], : content.shape[-1]]
 
     def _joined(
         self, statistics: Sequence[Statistics]
     ) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
         """Returns mean and variance of all norm layers, one after the other."""
-        mean, variance = (torch.cat(each, 1)[0] for each in zip(*statistics, strict=True))
+        mean, variance = (torch.cat(each, 1)[0].cpu() for each in zip(*statistics, strict=True))
         return mean, variance
 
 
@@ -228,6 +251,19 @@ def on_onnxruntime(model: bytes, shape: Sequence[int] | None) -> Run:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(None, inputs)  # pyright: ignore[reportReturnType] (no sparse ones)
+
+
+def on_tensorrt(number: int, model: bytes, shape: Sequence[int] | None) -> Run:
+    """Returns the model on TensorRT, on the GPU of that number; what TensorRT does not take runs on CUDA."""
+    import onnxruntime
+
+    providers = [(TENSORRT, {"device_id": number}), ("CUDAExecutionProvider", {"device_id": number})]
+    session = onnxruntime.InferenceSession(model, providers=providers)
+    if TENSORRT not in session.get_providers():  # its libraries do not load: ONNX Runtime would go on without a word
+        raise EnvironmentFault(
+            "engine=tensorrt: TensorRT does not start here (pip install tensorrt); use engine=compile"
+        )
     return lambda inputs: session.run(None, inputs)  # pyright: ignore[reportReturnType] (no sparse ones)
 
 

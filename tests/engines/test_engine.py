@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from fastnst.engines.engine import FASTEST, PACKAGES, chosen, on_engine
+from fastnst.engines.engine import FASTEST, PACKAGES, OnRuntime, chosen, on_engine, on_onnxruntime
 from fastnst.errors import ConfigError, EnvironmentFault
 from fastnst.net import StylizationNet
 from fastnst.shots import Followed, Given
+from fastnst.stylizer import in_half_precision
 
 CPU = torch.device("cpu")
 ORDER = FASTEST  # the tests have another one
@@ -58,6 +59,17 @@ def test_a_net_without_canvas_and_blur_runs_too(needs):
 
 
 @torch.inference_mode()
+def test_a_net_in_half_precision_runs_on_a_runtime_in_float32():
+    pytest.importorskip("onnxruntime")
+    frame = torch.rand(1, 3, 16, 24)
+    engine = OnRuntime(in_half_precision(tiny_net()), on_onnxruntime)
+    for choose, expected in ((None, None), (Followed(None, 0.1), Followed(None, 0.1))):
+        stylized = engine(frame.half(), choose)
+        assert stylized.dtype == torch.float16
+        torch.testing.assert_close(stylized.float(), tiny_net()(frame, expected), rtol=0, atol=5e-3)
+
+
+@torch.inference_mode()
 def test_weights_that_are_loaded_later_are_folded_too():
     net, other, frame = tiny_net(), StylizationNet((3, 4, 5), 1, antialias=True).eval(), torch.rand(1, 3, 16, 24)
     choose = Followed(None, 0.1)
@@ -89,6 +101,11 @@ def test_an_engine_that_cannot_be_had_fails_with_the_remedy(monkeypatch):
         chosen("openvino", nn.Identity(), CPU)
     with pytest.raises(ConfigError, match="not on cuda; use engine=torch"):
         chosen("onnxruntime", tiny_net(), torch.device("cuda"))
+    with pytest.raises(ConfigError, match="tensorrt works on an NVIDIA GPU, not on cpu; use engine=auto"):
+        chosen("tensorrt", tiny_net(), CPU)
+    monkeypatch.setattr("fastnst.engines.engine.has_tensorrt", lambda: False)
+    with pytest.raises(EnvironmentFault, match="pip install onnx onnxruntime-gpu tensorrt"):
+        chosen("tensorrt", tiny_net(), torch.device("cuda"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault, match=r"pip install 'fastnst\[openvino\]'"):
         chosen("openvino", tiny_net(), CPU)
