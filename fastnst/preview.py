@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +17,8 @@ from fastnst.settings import VideoSettings
 from fastnst.video.reader import time_named
 
 if TYPE_CHECKING:  # what is wrong with `preview` is said before torch is imported, which takes seconds
+    from torch import Tensor
+
     from fastnst.stylizer import Stylizer
     from fastnst.video.reader import VideoReader
 
@@ -75,6 +78,7 @@ def preview(stylizer: Stylizer, reader: VideoReader, out: Path, settings: VideoS
         OutputError: the picture exists, or cannot be written.
     """
     from fastnst.images import save_image
+    from fastnst.mask import masked, pixels_of
 
     target = out.with_name(f"{out.stem}_preview.png")
     check_picture_target(target, reader.path, settings.overwrite)
@@ -83,11 +87,13 @@ def preview(stylizer: Stylizer, reader: VideoReader, out: Path, settings: VideoS
     times = [time + (start if text.isdecimal() else 0) for time in times_of(text, length)]
     columns, seconds, sizes = [], [], []
     for time in times:
-        content = frame_at(reader.path, time, settings)
+        content, mask = frame_at(reader.path, time, settings)
         begun = perf_counter()
         stylizer.move(time - start)
         stylized = stylizer.image(content, settings)
         seconds.append(perf_counter() - begun)
+        if mask is not None:
+            stylized = masked(pixels_of(content), pixels_of(stylized), mask)[0].permute(1, 2, 0).numpy()
         sizes.append(keyframe_bytes(stylized, settings.crf))
         columns.append(stylized if len(times) == 1 else np.concatenate([content, stylized]))
     save_image(np.concatenate(columns, 1), target)
@@ -96,10 +102,14 @@ def preview(stylizer: Stylizer, reader: VideoReader, out: Path, settings: VideoS
     return Preview(str(target), [round(time, 3) for time in times], frames, frames and frames * min(seconds), size)
 
 
-def frame_at(path: Path, time: float, settings: VideoSettings) -> np.ndarray:
-    """Returns the frame of a video that begins at a time, or next after it, (height, width, 3)."""
-    with replace(settings, start=f"{time:.6f}", end=None, fps=None, batch=1).open(path) as reader:
-        return next(iter(reader)).pixels[0].permute(1, 2, 0).numpy()
+def frame_at(path: Path, time: float, settings: VideoSettings) -> tuple[np.ndarray, Tensor | None]:
+    """Returns the frame of a video that begins at a time, or next after it, (height, width, 3), and its mask if any."""
+    from fastnst.mask import VideoMask
+
+    there = replace(settings, start=f"{time:.6f}", end=None, fps=None, batch=1)
+    with there.open(path) as reader, VideoMask(reader, there) if settings.mask else nullcontext() as mask:
+        pixels = next(iter(reader)).pixels[0].permute(1, 2, 0).numpy()
+        return pixels, mask and mask.next(1, *pixels.shape[:2])
 
 
 def keyframe_bytes(picture: np.ndarray, crf: int) -> int:

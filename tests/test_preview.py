@@ -50,6 +50,16 @@ def test_preview_of_a_time_is_that_frame_of_the_run(folder: Path, infer):
     assert sorted(path.name for path in folder.iterdir()) == ["in.mp4", "in_tiny_preview.png", "tiny.ckpt"]
 
 
+def test_preview_shows_the_input_outside_the_mask(folder: Path, infer):
+    mask = np.zeros((24, 32), np.uint8)
+    mask[:, 16:] = 255
+    Image.fromarray(mask).save("mask.png")
+    assert infer("preview=1.3s", "mask=mask.png")[0] == 0
+    found, frame = np.array(Image.open("in_tiny_preview.png")), read(folder / "in.mp4")[13]
+    np.testing.assert_array_equal(found[:, :16], frame[:, :16])
+    assert np.abs(found[:, 16:].astype(int) - frame[:, 16:]).mean() > 5
+
+
 def test_preview_of_a_number_is_a_contact_sheet_of_the_part(folder: Path, infer):
     status, out, _ = infer("preview=2", "start=1", "report=json")
     assert status == 0
