@@ -31,7 +31,7 @@ from fastnst.stylizer import Stylizer
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).parent / "RESULTS.md")
 ROUNDS, FRAMES = 3, 8  # turns of each arm, and frames in each turn: the statistics are measured in one of eight
 GROWING_SIZES = ((320, 180), (640, 360), (1280, 720), (1920, 1080))
-GROWING_COUNTS = (24, 48, 96, 192)  # frames
+GROWING_COUNTS = (24, 96, 384, 768)  # frames
 REFERENCE = "plain loop, johnson"
 Arm = Callable[[], None]
 
