@@ -131,7 +131,7 @@ class StylizationNet(nn.Module):
             ConfigError: only this one has a canvas.
         """
         if self.has_canvas and not canvas:
-            raise ConfigError("net.init names a net with a canvas; give net.canvas=true, or another net")
+            raise ConfigError("net.init names a net with a canvas; give net.canvas=true, or net.init=null")
         net = StylizationNet(**{**self.settings, "antialias": antialias, "canvas": canvas, "styles": styles})
         weights, first = self.with_norms(lambda rows: self.rows_for(styles, rows)), "encoder.0.0.weight"
         if antialias != self.settings["antialias"]:  # blurs have no weights, but move the numbers of the layers

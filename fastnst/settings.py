@@ -330,7 +330,10 @@ class NetSettings(Settings):
     canvas: bool = option(
         True, "a noise field as fourth input, so that strokes on flat walls have something to hold on to"
     )
-    init: str | None = option(None, "a trained net to begin from: another style shortens the training", may_change=True)
+    init: str | None = option(
+        "base", "a trained net to begin from; base, of many styles, shortens the training; null: from scratch",
+        may_change=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

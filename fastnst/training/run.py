@@ -237,7 +237,10 @@ def net_of(choice: NetSettings, styles: Sequence[str], many: bool = False) -> St
     presets = {channels: name for name, channels in PRESETS.items()}
     own = presets.get(tuple(net.settings["channels"]), choice.preset)  # pyright: ignore[reportArgumentType]
     if own != choice.preset:
-        raise ConfigError(f"net.init={choice.init} is a net of net.preset={own}, not {choice.preset}; give net={own}")
+        raise ConfigError(
+            f"net.init={choice.init} is a net of net.preset={own}, not {choice.preset}; "
+            f"give net={own}, or net.init=null to begin from scratch"
+        )
     return net.renewed(choice.antialias, choice.canvas, rows)
 
 
