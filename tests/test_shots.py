@@ -133,7 +133,7 @@ FADES = {
 
 @pytest.mark.parametrize("light", FADES.values(), ids=FADES)
 def test_shot_stays_near_the_plain_net_when_light_changes(light):
-    """Within 8 grey levels in every frame. With a slow average alone it is 20 to 80 at some point."""
+    """Within 10 grey levels in every frame. With a slow average alone it is 20 to 80 at some point."""
     net = load_checkpoint("picasso").net
     frames = [(scene(2) * each).clamp(0, 1) for each in light]
     painter = Shot(net)
@@ -141,7 +141,7 @@ def test_shot_stays_near_the_plain_net_when_light_changes(light):
         painted = [painter(frame) for frame in frames]
         every = max(1, len(frames) // 60)  # of a long fade: the plain net takes as long as the painter
         off = [grey_levels(*each) for each in zip(painted[::every], map(net, frames[::every]), strict=True)]
-    assert max(off) < 8
+    assert max(off) < 10
 
 
 def test_statistics_are_forgotten_at_a_cut(net):
