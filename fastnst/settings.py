@@ -619,9 +619,10 @@ def is_picture_source(start: str) -> None:
 class OptimizeSettings(DeviceSettings):
     """Settings of `optimize`: the method of 2016, by which a picture is optimised itself, without a trained net."""
 
-    content: str = option(None, "the picture that is stylized", example="photo.jpg", may_change=True)
+    content: str = option(None, "what is stylized: a picture or a video", example="photo.jpg", may_change=True)
     out: str | None = option(
-        None, "where to; null: <name>_<style> beside the content; of a sweep, _tv<weight> and _sweep are added",
+        None, "where to; null: <name>_<style> beside the content, of a video .mp4; to a sweep's, _tv<weight> and "
+        "_sweep are added",
         may_change=True,
     )  # fmt: skip
     overwrite: bool = option(False, "replace an output that exists", may_change=True)
@@ -657,7 +658,34 @@ class OptimizeSettings(DeviceSettings):
         "[1,1e-2,8.5e-5]",
         low=0, high=WEIGHT, may_change=True,
     )  # fmt: skip
+    stabilize: Literal["ruder", "final", "iteration", "none"] = option(
+        "ruder", "video: each frame is held to the one before. ruder: along the motion, outside occlusions; final: to "
+        "its result, as if nothing moved; iteration: to its picture of the same round (both the report's); none",
+    )  # fmt: skip
+    temporal_weight: float = option(1.0, "video: of that loss; raise it where frames still flicker", low=0, high=WEIGHT)
+    passes: int = option(
+        1, "video, stabilize=ruder: times through the clip, there and back in turn; more even out what comes into view",
+        low=1, high=100,
+    )  # fmt: skip
+    fps: str | None = option(
+        None, "video: constant frame rate, 15 in the report; frames are repeated or dropped; null keeps their times",
+        check=is_rate,
+    )  # fmt: skip
+    end: str | None = option(None, "video: end there, before the frame of that time; null: at the end", check=is_time)
+    audio: Literal["copy", "aac", "none"] = option(
+        "copy", "video: sound: copy, bit for bit where it can be held; aac, encoded again; none", may_change=True
+    )
     style: StyleSettings = group(StyleSettings)
+
+    @property
+    def style_name(self) -> str:
+        """The style's name, which outputs carry."""
+        return Path(self.style.image).stem if self.style.image else self.style.name
+
+    def check(self) -> None:
+        """Raises ConfigError for passes that would all be alike."""
+        if self.passes > 1 and self.stabilize != "ruder":
+            raise ConfigError(f"passes={self.passes} needs stabilize=ruder, not stabilize={self.stabilize}")
 
     def chosen(self, name: str) -> Any:
         """Returns the value of an option that the preset may decide."""

@@ -1,4 +1,4 @@
-"""Stylizes a picture by optimising it: fastnst optimize content=photo.jpg style=picasso."""
+"""Stylizes a picture or a video by optimising it: fastnst optimize content=photo.jpg style=picasso."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ USAGE = """
 fastnst optimize content=photo.jpg style=picasso
 fastnst optimize content=photo.jpg style.image=style.jpg start=noise rounds=30
 fastnst optimize content=photo.jpg sweep=[1,1e-2,8.5e-5]
+fastnst optimize content=clip.mp4 stabilize=final fps=15
 
 The method of 2016: L-BFGS on the pixels, for content, style and total variation in a loss network; minutes a picture.
-The best picture so far lies beside the output, as <name>.part; resume=true goes on from it after a stop.
+The best picture so far lies beside the output, as <name>.part; resume=true goes on from it after a stop. The frames of
+a video are optimised in order, and held to those before; until all are done they lie in the folder <name>.frames.
 Exit status: 0 done, 2 wrong settings, 3 unreadable input, 4 output exists or cannot be written, 5 the machine lacks
 something, 7 the loss is no finite number, 130 Ctrl-C.
 """
@@ -25,12 +27,16 @@ something, 7 the loss is no finite number, 130 Ctrl-C.
 def optimize(settings: OptimizeSettings) -> None:
     """Stylizes what the settings name."""
     source = Path(settings.content)
-    check_input(source, "picture")
+    check_input(source, "picture or video")
     if kind_of(source) != "picture":
-        raise ConfigError(f"content={source} is no picture that stands still")
+        if settings.sweep:
+            raise ConfigError("sweep is for pictures; compare a frame of the video first")
+        from fastnst.optimize.video import optimize_video
+
+        return optimize_video(settings)
     from fastnst.optimize.picture import optimize_picture  # with torch, which takes seconds: wrong input shows before
 
-    optimize_picture(settings)
+    return optimize_picture(settings)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -72,6 +73,46 @@ class PictureObjective:
             "style_loss": weights.style * style,
             "tv_loss": weights.tv * rough_variation(picture),
         }
+
+
+class Reference(NamedTuple):
+    """What a frame is held to.
+
+    Attributes:
+        picture: the earlier result, on top of the frame.
+        mask: how much each pixel counts, 0 to 1.
+    """
+
+    picture: Float[Tensor, "1 3 height width"]
+    mask: Float[Tensor, "1 1 height width"]
+
+
+class FrameObjective:
+    """The loss of a picture, and how far it is from what was made of earlier frames.
+
+    The stabilization loss is the sum of squared differences in grey levels, over the pixels of each mask.
+
+    Source: Rainy and de Berker 2018, "Stabilizing neural style-transfer for video", as the report of 2019 used it, in
+    the scale of the other losses; with masks, Ruder et al. 2016, arXiv:1604.08610, equation 7.
+    Differs: it has a weight, which the report wished for; Ruder divides by the number of pixels.
+
+    Args:
+        still: the loss of the frame by itself.
+        references: what it is held to.
+        weight: of the stabilization loss.
+    """
+
+    def __init__(self, still: PictureObjective, references: Sequence[Reference], weight: float) -> None:
+        self.still, self.references, self.weight = still, references, weight
+
+    def __call__(self, picture: Float[Tensor, "1 3 height width"]) -> Float[Tensor, ""]:
+        """Returns the weighted loss."""
+        return self.still(picture) + self.weight * self.temporal_loss(picture)
+
+    def temporal_loss(self, picture: Float[Tensor, "1 3 height width"]) -> Float[Tensor, ""]:
+        """Returns the sum over the references, without its weight."""
+        changes = [((LEVELS * (picture - each.picture)).square() * each.mask).sum() for each in self.references]
+        return torch.stack(changes).sum() if changes else picture.new_zeros(())
 
 
 def gram_error(

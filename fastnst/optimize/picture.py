@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -83,7 +84,7 @@ class Method:
 def optimize_picture(settings: OptimizeSettings) -> None:
     """Makes the picture that the settings describe, or one for each weight of the sweep and their contact sheet."""
     source = Path(settings.content)
-    name = Path(settings.style.image).stem if settings.style.image else settings.style.name
+    name = settings.style_name
     ending = source.suffix if source.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp") else ".png"
     out = Path(local_name(settings.out)) if settings.out else source.with_name(f"{source.stem}_{name}{ending}")
     sweep = {out.with_stem(f"{out.stem}_tv{each:g}"): each for each in settings.sweep or ()}
@@ -124,19 +125,23 @@ def make(out: Path, source: Path, content: np.ndarray, method: Method) -> None:
         if not settings.resume or not part.exists():
             start_over(part, made_of)
         before = load_state(part, made_of)
-        with Progress("evaluation", before.frames * settings.evaluations) as progress:
+        found = Minimum(start, float("inf"), 0)
+        if before.frames:
+            kept = torch.from_numpy(before.memory["picture"]).to(start)
+            found = Minimum(kept, float(before.memory["loss"].item()), 0)
+            log.warning("going on after %d of %d rounds", before.frames, settings.rounds)
+
+        def after(rounds: int, best: Minimum) -> None:
+            save_image(to_array(best.picture[0]), part)
+            memory = {"picture": best.picture.cpu().numpy(), "loss": np.array(best.loss)}
+            save_state(part, made_of, State(rounds, 0, memory))
+
+        with Progress("evaluation", before.frames * settings.evaluations) as progress, keeping(part):
 
             def told(number: int, loss: float) -> None:
                 progress(number, total, f"loss {loss:.4g}")
 
-            try:
-                found = in_rounds(objective, start, method, part, made_of, before, told)
-            except BaseException:  # Ctrl-C and SIGTERM among them
-                if part.exists():
-                    log.warning("the best picture so far is '%s'; resume=true goes on from there", part)
-                else:
-                    forget(part)
-                raise
+            found = in_rounds(lambda _: objective, found, before.frames, settings, after, told)
         save_image(to_array(found.picture[0]), out)
         forget(part)
     with torch.no_grad():
@@ -146,39 +151,50 @@ def make(out: Path, source: Path, content: np.ndarray, method: Method) -> None:
     cli.report(f"loss {found.loss:.5g}: {shares}; {method.about}\n{out}")
 
 
+@contextmanager
+def keeping(part: Path) -> Iterator[None]:
+    """Says where the best picture so far lies if the block is left by Ctrl-C, a signal or an error."""
+    try:
+        yield
+    except BaseException:
+        if part.exists():
+            log.warning("the best picture so far is '%s'; resume=true goes on from there", part)
+        else:
+            forget(part)
+        raise
+
+
 def in_rounds(
-    objective: Objective, start: Tensor, method: Method, part: Path, made_of: dict[str, Any], before: State, told: Told
+    objective: Callable[[int], Objective],
+    start: Minimum,
+    first: int,
+    settings: OptimizeSettings,
+    after: Callable[[int, Minimum], None],
+    told: Told,
 ) -> Minimum:
-    """Returns the best picture after all rounds; after each, `part` and what a later run needs are on disk.
+    """Returns the best picture after all rounds.
 
     L-BFGS begins each round anew, as SciPy's does in Keras' example. So nothing but the picture is kept between rounds,
     and a run that resumes gives the picture of one that was not interrupted.
 
     Args:
-        objective: what is minimised.
+        objective: what is minimised in a round, by its number from 0 on.
         start: the picture before the first round.
-        method: its settings say how many rounds of how many evaluations.
-        part: where the best picture so far lies.
-        made_of: what decides how the result looks.
-        before: what an earlier run left.
+        first: how many rounds are done already.
+        settings: say how many rounds of how many evaluations.
+        after: is called after each round with the number of rounds so far and the best picture of it.
         told: is told of each evaluation.
     """
-    settings, found = method.settings, Minimum(start, float("inf"), 0)
-    if before.frames:
-        picture = torch.from_numpy(before.memory["picture"]).to(start)
-        found = Minimum(picture, float(before.memory["loss"].item()), 0)
-        log.warning("going on after %d of %d rounds", before.frames, settings.rounds)
-    for number in range(before.frames, settings.rounds):
+    found = start
+    for number in range(first, settings.rounds):
         done = number * settings.evaluations
 
         def each(count: int, loss: float, done: int = done) -> bool:
             told(done + count, loss)
             return False
 
-        found = minimized(objective, found.picture, settings.evaluations, each)
-        memory = {"picture": found.picture.cpu().numpy(), "loss": np.array(found.loss)}
-        save_image(to_array(found.picture[0]), part)
-        save_state(part, made_of, State(number + 1, 0, memory))
+        found = minimized(objective(number), found.picture, settings.evaluations, each)
+        after(number + 1, found)
     return found
 
 
