@@ -662,7 +662,9 @@ class OptimizeSettings(DeviceSettings):
         "ruder", "video: each frame is held to the one before. ruder: along the motion, outside occlusions; final: to "
         "its result, as if nothing moved; iteration: to its picture of the same round (both the report's); none",
     )  # fmt: skip
-    temporal_weight: float = option(1.0, "video: of that loss; raise it where frames still flicker", low=0, high=WEIGHT)
+    temporal_weight: float = option(
+        1000.0, "video: of that loss; raise it where frames still flicker", low=0, high=WEIGHT
+    )
     passes: int = option(
         1, "video, stabilize=ruder: times through the clip, there and back in turn; more even out what comes into view",
         low=1, high=100,
