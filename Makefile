@@ -29,7 +29,7 @@ docs: $(VENV)/installed
 
 lock: $(VENV)/installed $(TOOLS)/uv
 	$(BIN)/pip freeze --exclude-editable > $(VENV)/versions.txt
-	$(TOOLS)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-annotate \
+	$(TOOLS)/uv pip compile --quiet --universal --python-version 3.11.5 --all-extras --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --constraint $(VENV)/versions.txt --output-file requirements.lock pyproject.toml
 
 audit: $(TOOLS)/uv
