@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache, lru_cache, partial
@@ -289,6 +290,16 @@ def openvino_core() -> Any:
     Its CPU plugin gives the main thread a stack for signals. When a second plugin goes, that stack can be freed while
     the thread still has it: the next SIGTERM then ends in a segmentation fault (seen with OpenVINO 2026.4).
     """
+    return silent_openvino().Core()
+
+
+def silent_openvino() -> Any:
+    """Returns the package `openvino`, which tells its makers nothing of its use.
+
+    Without its telemetry package it takes a stub instead. The package forks a process that may hang for good, and that
+    keeps our standard output open with it.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType] (None: it is not there)
     import openvino
 
-    return openvino.Core()
+    return openvino

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fastnst import cli
 from fastnst.canvas import fixed_canvas
 from fastnst.checkpoint import Checkpoint, load_checkpoint
-from fastnst.engines.engine import PACKAGES, fold, folded, lacking, layers, openvino_core
+from fastnst.engines.engine import PACKAGES, fold, folded, lacking, layers, openvino_core, silent_openvino
 from fastnst.errors import EnvironmentFault
 from fastnst.files import check_target, replaced
 from fastnst.images import to_float
@@ -178,10 +178,9 @@ def run_onnx(out: Path) -> Callable[[dict[str, Tensor]], np.ndarray]:
 
 def write_openvino(whole: Whole, out: Path, about: dict[str, str]) -> None:
     """Writes OpenVINO's two files, .xml and .bin."""
-    import openvino
-
     from fastnst.engines.graph import exported
 
+    openvino = silent_openvino()
     model = exported(whole.net, whole.shape, whole.pixels, whole.get_buffer("field"))
     read = openvino_core().read_model(model.SerializeToString())
     for key, value in about.items():

@@ -120,7 +120,7 @@ def find_contenders(settings: EvaluateSettings, vgg: VGGFeatures, clips: Mapping
 def nets(settings: EvaluateSettings, vgg: VGGFeatures) -> Iterator[Contender]:
     """Yields the checkpoints, each under its file's name; mixtures, and two files of one name, as they were typed."""
     typed = list(dict.fromkeys(styles_of(settings.ckpt or ())))
-    stems = [name if "," in name else Path(name).stem for name in typed]
+    stems = [name if "," in name and not Path(name).is_file() else Path(name).stem for name in typed]
     for name, stem in zip(typed, stems, strict=True):
         checkpoint = mixed(still_shares(name))
         net = checkpoint.net.to(vgg.mean.device)

@@ -1,3 +1,7 @@
+import importlib.util
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -122,3 +126,14 @@ def test_compiled_net_gives_what_eager_torch_gives():
     expected = net(frame / 2, Given(choose.statistics))
     stylized = on_engine(tiny_net().to(device), "compile", device)(frame / 2, Given(choose.statistics))
     torch.testing.assert_close(stylized, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs the extra [openvino]")
+def test_openvino_tells_nobody_of_its_use():
+    code = (
+        "import sys; from fastnst.engines.engine import openvino_core; openvino_core(); "
+        "import openvino.tools.ovc; print([name for name, it in sys.modules.items() if it and 'telemetry' in name])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "openvino_telemetry" not in found
+    assert "telemetry_stub" in found
