@@ -153,7 +153,7 @@ def test_target_in_a_file_name_is_only_a_name():
 def test_settings_file_elsewhere_cannot_be_named(tmp_path):
     (tmp_path / "evil.yaml").write_text("name: picasso\nimage: null\nsize: 64\nseed: 1\n")
     way = os.path.relpath(tmp_path / "evil", ROOT / "conf" / "style")
-    with pytest.raises(ConfigError, match="must be clouds, liechtenstein, picasso or wave"):
+    with pytest.raises(ConfigError, match="must be base, clouds, liechtenstein, picasso or wave"):
         cli.load(TrainSettings, [f"style={way}"])
 
 
