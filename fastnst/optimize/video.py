@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from fastnst.flow import dis_flow, occlusion_mask, warp
 from fastnst.images import load_image, save_image, to_array, to_tensor, to_uint8
 from fastnst.lbfgs import Minimum
 from fastnst.optimize.objective import FrameObjective, PictureObjective, Reference
-from fastnst.optimize.picture import Method, in_rounds, start_picture
+from fastnst.optimize.picture import Method, Told, in_rounds, start_picture
 from fastnst.progress import Progress
 from fastnst.settings import OptimizeSettings
 from fastnst.shots import is_cut
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 BEFORE = (1, 2, 4)  # frames back that Ruder's form looks: the nearest that sees a pixel counts
 BLEND = 0.5  # how much of the neighbour a frame begins with in a later pass
-Told = Callable[[int, float], None]
 
 
 class Frames:

@@ -17,10 +17,10 @@ from fastnst.checkpoint import is_finite
 from fastnst.errors import Diverged
 from fastnst.flow import warp
 from fastnst.losses import (
-    FLOOR,
     content_loss,
     distillation_loss,
     gram_matrix,
+    least_content,
     style_loss,
     temporal_loss,
     total_variation_loss,
@@ -74,8 +74,8 @@ class StyleTransfer(pl.LightningModule):
         self.unreadable: set[str] = set()
         with torch.no_grad():
             seen = [vgg(style[None], {loss.content_layer, *loss.style_layers}) for style in styles]
-            energies = torch.stack([features[loss.content_layer].square().mean() for features in seen])
-            self.register_buffer("least_content", FLOOR * energies, persistent=False)
+            least = torch.stack([least_content(features[loss.content_layer]) for features in seen])
+            self.register_buffer("least_content", least, persistent=False)
             for layer in loss.style_layers:
                 grams = torch.cat([gram_matrix(features[layer]) for features in seen])
                 self.register_buffer(f"style_{layer}", grams, persistent=False)
@@ -114,7 +114,7 @@ class StyleTransfer(pl.LightningModule):
         features = self.vgg(stylized, {layer, *self.loss.style_layers})
         with torch.no_grad():
             target = self.vgg(content, {layer})
-        own = torch.zeros(1, dtype=torch.long, device=content.device) if styles is None else styles
+        own = slice(None) if styles is None else styles  # the rows of the pictures' styles; of one style there is one
         grams = {name: gram[own] for name, gram in self.style_grams.items()}
         losses = {
             "content_loss": content_loss(features[layer], target[layer], self.get_buffer("least_content")[own]),

@@ -10,6 +10,20 @@ def pixels(path):
     return np.asarray(Image.open(path).convert("RGB"))
 
 
+def stop_in_round(number, monkeypatch):
+    """Stops a run in that round, as Ctrl-C does; returns a list that grows by one with every round that begins."""
+    minimized, calls = module.minimized, []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return minimized(*arguments)
+
+    monkeypatch.setattr(module, "minimized", stopping)
+    return calls
+
+
 def test_a_picture_comes_out_beside_its_content_in_the_size_of_the_content(run, photo):
     status, out, _ = run(f"content={photo}", "style=wave")
     made = photo.with_name("photo_wave.png")
@@ -29,15 +43,7 @@ def test_higher_pictures_are_made_smaller_in_proportion(run, photo_folder, tmp_p
 def test_a_run_that_was_stopped_gives_the_same_picture(run, photo, tmp_path, monkeypatch, caplog):
     whole, halves = tmp_path / "whole.png", tmp_path / "halves.png"
     assert run(f"content={photo}", f"out={whole}")[0] == 0
-    minimized, calls = module.minimized, []
-
-    def stopping(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return minimized(*arguments)
-
-    monkeypatch.setattr(module, "minimized", stopping)
+    calls = stop_in_round(3, monkeypatch)
     assert run(f"content={photo}", f"out={halves}")[0] == 130
     assert "halves.part.png" in caplog.text
     assert pixels(tmp_path / "halves.part.png").shape == (36, 48, 3)
@@ -49,15 +55,7 @@ def test_a_run_that_was_stopped_gives_the_same_picture(run, photo, tmp_path, mon
 
 
 def test_a_run_with_other_settings_does_not_go_on(run, photo, monkeypatch):
-    minimized, calls = module.minimized, []
-
-    def stopping(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return minimized(*arguments)
-
-    monkeypatch.setattr(module, "minimized", stopping)
+    stop_in_round(2, monkeypatch)
     assert run(f"content={photo}")[0] == 130
     status, _, err = run(f"content={photo}", "resume=true", "content_weight=3")
     assert status == 4
