@@ -64,8 +64,8 @@ def minimized(
     one, and six of twenty evaluations go into making it longer. The loss is one a pixel at the start, so that
     squares of large gradients stay in the range of float32.
     """
-    unit = FIRST_STEP / start.numel()  # the first step changes the sum of all variables by 1
-    variable = (start.detach() * unit).requires_grad_()
+    start, unit = start.detach(), FIRST_STEP / start.numel()  # the first step changes the sum of all variables by 1
+    variable = torch.zeros_like(start).requires_grad_()  # what is added: the first picture is `start` itself
     optimizer = torch.optim.LBFGS(
         [variable],
         max_iter=evaluations,
@@ -75,12 +75,12 @@ def minimized(
         history_size=history,
         line_search_fn="strong_wolfe",
     )
-    best, scale = Minimum(start.detach(), math.inf, 0), 1.0
+    best, scale = Minimum(start, math.inf, 0), 1.0
 
     def evaluate() -> Tensor:
         nonlocal best, scale
         optimizer.zero_grad()
-        picture = variable / unit
+        picture = start + variable / unit
         loss = objective(picture)
         value, number = loss.item(), best.evaluations + 1
         if number == 1:
