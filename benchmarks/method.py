@@ -24,7 +24,7 @@ from fastnst.cli import table
 from fastnst.evaluate.judge import CONTENT_LAYER, STYLE_LAYERS, Rendition, evaluate_clip, losses, style_grams
 from fastnst.images import load_style, save_image, to_array, to_float, to_tensor, to_uint8
 from fastnst.optimize.picture import Method
-from fastnst.optimize.video import Frames, optimize_frame, order, unpack
+from fastnst.optimize.video import FrameStore, optimize_frame, order, unpack
 from fastnst.settings import LookSettings, OptimizeSettings, StyleSettings
 from fastnst.stylizer import Stylizer
 from fastnst.vgg import load_vgg
@@ -55,7 +55,7 @@ def optimized(options: argparse.Namespace) -> Iterator[Arm]:
         settings = OptimizeSettings.of({**given, **looks, **ARMS[name]})
         method, begun = Method.load(settings), process_time()
         with tempfile.TemporaryDirectory() as folder:
-            frames = Frames(Path(folder), torch.device("cpu"))
+            frames = FrameStore(Path(folder), torch.device("cpu"))
             count = unpack(settings, frames)
             for turn, number, direction in order(count, 1):
                 optimize_frame(method, frames, turn, number, direction, lambda done, loss: None)

@@ -22,7 +22,7 @@ STARTS = {  # of pictures that do not move
     b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
     b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL",
 }  # fmt: skip
-CONTAINERS = (b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"OggS", b"FLV")  # of videos: Matroska, MPEG, Ogg, Flash
+CONTAINER_STARTS = (b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"OggS", b"FLV")  # of videos: Matroska, MPEG, Ogg, Flash
 HEIF = frozenset({b"avif", b"mif1", b"heic", b"heix", b"heim", b"heis"})  # first brands; those of sequences are others
 
 
@@ -137,7 +137,7 @@ def kind_of(path: Path) -> Kind:
             start = file.read(12)
     except (OSError, ValueError):
         return "picture"
-    contained = start[4:8] == b"ftyp" or start[8:] == b"AVI " or start.startswith(CONTAINERS)
+    contained = start[4:8] == b"ftyp" or start[8:] == b"AVI " or start.startswith(CONTAINER_STARTS)
     return "video" if contained else "picture"
 
 

@@ -41,7 +41,7 @@ def infer(settings: InferSettings) -> None:
         raise ConfigError(f"preview={settings.preview} takes one video, not {len(sources)}; name one")
     if many:
         check_folder(out, len(sources))
-        stylizer = load(settings)
+        stylizer = loaded_stylizer(settings)
         jobs = jobs_of(sources, out, stylizer.style)
         with one_batch(jobs):
             return run_all(jobs, partial(stylize, stylizer, settings), settings.overwrite, settings.report)
@@ -49,7 +49,7 @@ def infer(settings: InferSettings) -> None:
     with opened(source, settings) as reader:
         if out is not None and not out.is_dir() and not settings.preview:
             check_out(Job(source, out), settings.overwrite)
-        stylizer = load(settings)
+        stylizer = loaded_stylizer(settings)
         job = jobs_of(sources, out, stylizer.style)[0] if out is None or out.is_dir() else Job(source, out)
         if settings.preview:
             return look(stylizer, settings, job, reader)
@@ -67,7 +67,7 @@ def opened(source: Path, settings: InferSettings) -> AbstractContextManager[Vide
     return nullcontext()
 
 
-def load(settings: InferSettings) -> Stylizer:
+def loaded_stylizer(settings: InferSettings) -> Stylizer:
     """Returns the net, ready to stylize."""
     import torch  # from here on it takes seconds
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # `infer.py` finds its inputs before it pays for the import o
 
 log = logging.getLogger(__name__)
 
-HEAD: tuple[str, ...] = ("state", "frames", "size", "seconds", "fps", "result")
+HEADINGS: tuple[str, ...] = ("state", "frames", "size", "seconds", "fps", "result")
 
 
 class Source(NamedTuple):
@@ -152,7 +152,7 @@ def run_all(jobs: Sequence[Job], stylize: Callable[[Job], Summary], overwrite: b
     Raises:
         FastnstError: not all was done: the first failure, or the first damage if nothing is worse.
     """
-    rows, failures, results = [HEAD], [], set()
+    rows, failures, results = [HEADINGS], [], set()
     try:
         for number, job in enumerate(jobs, 1):
             log.warning("%d of %d: %s", number, len(jobs), job.source)

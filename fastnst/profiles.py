@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.ImageCms import Flags, ImageCmsProfile, ImageCmsTransform, Intent, PyCMSError
 
+from fastnst.video.colour import HDR
+
 Notice = Callable[[str], None]
 Corners = tuple[float, ...]  # x and y of white, red, green and blue
 
@@ -21,11 +23,10 @@ PRIMARIES: dict[int, Corners] = {  # by code point, ITU-T H.273
     12: (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),  # Display P3
 }
 ADOBE: Corners = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)  # Adobe RGB (1998)
-HDR = (16, 18)  # code points of the curves PQ and HLG
 SRGB_GAMMA = 0.45455  # what PNGs say that are sRGB
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 INTEROPERABILITY, INDEX = 0xA005, 1  # EXIF tags
-HEAD = 65536  # bytes of a file in which its code points are looked for
+HEAD_BYTES = 65536  # bytes of a file in which its code points are looked for
 
 
 def profile_of(image: Image.Image, notice: Notice) -> bytes | None:
@@ -60,7 +61,7 @@ def code_points(image: Image.Image) -> tuple[int, int]:
     )
     if mark and (name := getattr(image, "filename", "")):
         with open(name, "rb") as file:
-            head = file.read(HEAD)
+            head = file.read(HEAD_BYTES)
         at = head.find(mark) + len(mark)
         if at >= len(mark) and len(head) >= at + 4:
             primaries, curve = struct.unpack_from(form, head, at)

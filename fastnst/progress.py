@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from fastnst import cli
 
-EVERY = 5.0  # seconds between plain lines
+LINE_EVERY = 5.0  # seconds between plain lines
 
 
 class Progress:
@@ -38,7 +38,7 @@ class Progress:
             )
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
-        elif monotonic() - self._said >= EVERY:
+        elif monotonic() - self._said >= LINE_EVERY:
             self._said = monotonic()
             cli.note(self._line(done, total, note))
 

@@ -190,7 +190,7 @@ def checked(entry: Entry, value: Any) -> Any:
             f"{entry.name} is missing; write {entry.name}={entry.option.example}, --help lists the settings"
         )
     try:
-        value = fitted(entry.hint, value, entry.option)
+        value = converted(entry.hint, value, entry.option)
     except ValueError:
         empty = " is empty; it" if value in ("", (), []) else ""
         raise ConfigError(f"{entry.name}={as_typed(value)}{empty} must be {entry.allowed}") from None
@@ -202,13 +202,13 @@ def checked(entry: Entry, value: Any) -> Any:
     return value
 
 
-def fitted(hint: Any, value: Any, about: Option) -> Any:
+def converted(hint: Any, value: Any, about: Option) -> Any:
     """Returns the value as the type `hint` has it; raises ValueError if it is of another type or out of range."""
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         for each in inner:
             try:
-                return fitted(each, value, about)
+                return converted(each, value, about)
             except ValueError:
                 continue
     elif kind is Literal:
@@ -217,7 +217,7 @@ def fitted(hint: Any, value: Any, about: Option) -> Any:
     elif kind is tuple:
         if isinstance(value, (list, tuple)):
             each = [inner[0]] * len(value) if inner[1:] == (...,) else inner
-            items = tuple(fitted(one, item, about) for one, item in zip(each, value, strict=True))
+            items = tuple(converted(one, item, about) for one, item in zip(each, value, strict=True))
             if items and (not about.ordered or list(items) == sorted(items)):
                 return items
     elif hint is float:

@@ -30,7 +30,7 @@ DEVICES = (  # kinds that PyTorch knows by name
 )
 
 
-MOST = 24  # frames of a preview
+MOST_FRAMES = 24  # frames of a preview
 
 
 def is_device(name: str) -> None:
@@ -63,14 +63,14 @@ def is_time(text: str) -> None:
 def is_preview(text: str) -> None:
     """Raises ConfigError if `preview` is neither a number of frames nor times."""
     if re.fullmatch(r"\d+", text):
-        if len(text) > 9 or not 1 <= int(text) <= MOST:
-            raise ConfigError(f"preview={text} should be from 1 to {MOST} frames; for a time write {text}s")
+        if len(text) > 9 or not 1 <= int(text) <= MOST_FRAMES:
+            raise ConfigError(f"preview={text} should be from 1 to {MOST_FRAMES} frames; for a time write {text}s")
         return
     from fastnst.video.reader import time_named
 
     times = text.split(",")
-    if len(times) > MOST:
-        raise ConfigError(f"preview has {len(times)} times; {MOST} at most")
+    if len(times) > MOST_FRAMES:
+        raise ConfigError(f"preview has {len(times)} times; {MOST_FRAMES} at most")
     for time in times:
         time_named(time.strip())
 
@@ -96,7 +96,7 @@ def are_styles(ckpt: str | tuple[str, ...]) -> None:
             raise ConfigError(f"ckpt={name} moves over a clip; name the styles, [picasso,wave], and press s to slide")
 
 
-def is_file(video: str | tuple[str, ...]) -> None:
+def must_be_file(video: str | tuple[str, ...]) -> None:
     """Raises ConfigError if `video` is a pipe, a camera's number or an address, and no file of that name."""
     if isinstance(video, str) and re.fullmatch(r"-|\d+|\w+://.*", video) and not os.path.lexists(video):
         remedy = f"for a pipe, a camera or an address: python -m fastnst.live video={video} ckpt=picasso"
@@ -234,7 +234,7 @@ class InferSettings(VideoSettings, MachineSettings):
 
     video: str | tuple[str, ...] = option(
         None, "what to stylize: a video or a picture; many: [a.mp4,b.mp4], a folder, or a glob like 'clips/*.mp4'",
-        may_change=True, example="in.mp4", check=is_file,
+        may_change=True, example="in.mp4", check=must_be_file,
     )  # fmt: skip
     ckpt: str = option(
         None, "the trained net: a file, or the name of one that ships (picasso); or a mixture of styles, "
@@ -263,7 +263,7 @@ Layer = Literal[
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"
 ]  # of VGG-16
 WEIGHT = 1e9  # the largest weight of a loss
-SEED = 2**32 - 1  # the largest that NumPy takes
+LARGEST_SEED = 2**32 - 1  # the largest that NumPy takes
 PLAIN_NAME = re.compile(r"[\w-][\w.-]{0,59}")  # what a folder and a file can be called, and that leads nowhere else
 
 
@@ -465,7 +465,7 @@ class LossSettings(Settings):
 class TrainSettings(Settings):
     """Settings of `train`: one net for one style."""
 
-    seed: int = option(0, "another one gives another net of the same kind", low=0, high=SEED)
+    seed: int = option(0, "another one gives another net of the same kind", low=0, high=LARGEST_SEED)
     run: str | None = option(
         None, "folder of the run: checkpoints, metrics, pictures, the finished net; null: runs/STYLE",
         may_change=True,
@@ -639,7 +639,7 @@ class OptimizeSettings(DeviceSettings):
         "content", "where it begins: content, noise, or a picture of yours, which is stretched to the content's size",
         check=is_picture_source,
     )  # fmt: skip
-    seed: int = option(0, "of the noise that it begins with", low=0, high=SEED)
+    seed: int = option(0, "of the noise that it begins with", low=0, high=LARGEST_SEED)
     network: Literal["vgg19", "vgg16"] = option("vgg19", "the loss network")
     vgg: str = option("auto", "its weights: auto, or the path of a file", may_change=True)
     content_layer: DeepLayer | None = option(

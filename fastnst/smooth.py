@@ -18,7 +18,7 @@ from torch import Tensor
 from fastnst.errors import ConfigError
 from fastnst.flow import fetched, inside
 
-CELL = 4  # pixels; the input is compared by the means of squares of this side, which takes away grain
+SQUARE = 4  # pixels; the input is compared by the means of squares of this side, which takes away grain
 STILL, MOVING = 3.0, 9.0  # grey levels of change: up to which a square holds still, and from which it moves
 MARGIN = 2  # squares around one that moves which follow it: strokes reach beyond what they paint
 STEADY = 0.97  # weight of the average where the input holds still, at `amount` 1
@@ -77,7 +77,7 @@ class MotionAverage:
         if self.amount == 0:
             return stylized
         half = halved(content.float())  # (1, 3, H / 2, W / 2)
-        cells = F.avg_pool2d(half, CELL // 2, ceil_mode=True)  # (1, 3, H / CELL, W / CELL)
+        cells = F.avg_pool2d(half, SQUARE // 2, ceil_mode=True)  # (1, 3, H / SQUARE, W / SQUARE)
         last = self._before
         if not last or flow is None or last["painted"].shape != stylized.shape:
             self._before = {"half": half, "cells": cells, "painted": stylized.float()}

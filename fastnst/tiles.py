@@ -72,7 +72,7 @@ class TiledNorm:
         self.statistics = own if self.choose is None else self.choose(own)
 
 
-Layer = nn.Module | TiledNorm
+TiledLayer = nn.Module | TiledNorm
 
 
 @torch.no_grad()
@@ -96,7 +96,7 @@ def stylize_tiled(
         canvas: see `StylizationNet.forward`.
     """
 
-    def leaves(stage: nn.Module) -> list[Layer]:
+    def leaves(stage: nn.Module) -> list[TiledLayer]:
         return [
             TiledNorm(layer, choose) if isinstance(layer, nn.InstanceNorm2d) else layer
             for layer in stage.modules()
@@ -120,7 +120,7 @@ def stylize_tiled(
 
 
 def swept(
-    layers: Sequence[Layer],
+    layers: Sequence[TiledLayer],
     features: Float[Tensor, "1 channels height width"],
     rows: int,
     out: Float[Tensor, "1 out_channels out_height out_width"] | None = None,
@@ -160,7 +160,7 @@ def write_rows(out: Tensor, top: int, made: Tensor) -> None:
 
 
 def through_tile(
-    layers: Sequence[Layer], tile: Float[Tensor, "1 channels rows width"], above: int, own: int
+    layers: Sequence[TiledLayer], tile: Float[Tensor, "1 channels rows width"], above: int, own: int
 ) -> Float[Tensor, "1 out_channels out_rows out_width"] | None:
     """Returns a tile's own rows after the layers; None, after taking note, if it came to a norm without statistics.
 
@@ -187,7 +187,7 @@ def through_tile(
     return cropped(tile)
 
 
-def reach(layers: Sequence[Layer]) -> int:
+def reach(layers: Sequence[TiledLayer]) -> int:
     """Returns how many rows around a tile its result depends on; whole rows of the features at lowest resolution.
 
     >>> reach(list(StylizationNet.preset("half").encoder.modules()))  # 4 + 1 + 2 * 1 = 7, in steps of 4

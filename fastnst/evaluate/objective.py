@@ -26,8 +26,8 @@ from fastnst.settings import LookSettings, LossSettings, ObjectiveSettings
 from fastnst.stylizer import find_device, stream_of
 from fastnst.vgg import VGGFeatures, load_vgg
 
-HISTORY = 100  # steps that the curvature is estimated from, as in Torch's L-BFGS, which Johnson used
-LEGEND = """\
+JOHNSON_HISTORY = 100  # steps that the curvature is estimated from, as in Torch's L-BFGS, which Johnson used
+COUNT_LEGEND = """\
 evaluations: of loss and gradient together, by L-BFGS (strong Wolfe line search, history of {history}), from the content
 itself, until the loss is no higher than the net's; iterations are fewer, as a line search may take several.
 The objective is the training's without its temporal loss: content x {content:g}, style x {style:g}, total variation
@@ -91,7 +91,7 @@ def count_evaluations(settings: ObjectiveSettings) -> None:
     """Counts for each photo and size, and prints the tables."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    photos = find_photos(settings.photos)[: settings.count]
+    photos = photos_in(settings.photos)[: settings.count]
     checkpoint = load_checkpoint(settings.ckpt)
     vgg = load_vgg(settings.vgg).to(find_device(settings.device))
     total, counts = len(photos) * len(settings.sizes), []
@@ -101,8 +101,8 @@ def count_evaluations(settings: ObjectiveSettings) -> None:
             progress(len(counts), total, f"{found.photo} at {found.size} px: {words(found.evaluations, settings)}")
     loss = loss_of(checkpoint.recipe)
     weights = {"content": loss.content_weight, "style": loss.style_weight, "tv": loss.tv_weight}
-    cli.report(tables(counts, settings))
-    cli.report("\n" + LEGEND.format(history=HISTORY, **weights))
+    cli.report(count_tables(counts, settings))
+    cli.report("\n" + COUNT_LEGEND.format(history=JOHNSON_HISTORY, **weights))
 
 
 def counted(
@@ -132,7 +132,7 @@ def counted(
 
 def needed(objective: TrainingObjective, content: Tensor, target: float, limit: int) -> int | None:
     """Returns after how many evaluations the loss is no higher than `target`; None if not within the limit."""
-    found = minimized(objective, content, limit, lambda number, value: value <= target, HISTORY)
+    found = minimized(objective, content, limit, lambda number, value: value <= target, JOHNSON_HISTORY)
     return found.evaluations if found.loss <= target else None
 
 
@@ -149,7 +149,7 @@ def loss_of(recipe: dict[str, Any]) -> LossSettings:
     return LossSettings.of({name: value for name, value in said.items() if f"loss.{name}" in known})
 
 
-def find_photos(folder: str | None) -> list[Path]:
+def photos_in(folder: str | None) -> list[Path]:
     """Returns the pictures of a folder by name, or those that pip packages carry.
 
     Raises:
@@ -165,7 +165,7 @@ def find_photos(folder: str | None) -> list[Path]:
     return found
 
 
-def tables(counts: Sequence[Count], settings: ObjectiveSettings) -> str:
+def count_tables(counts: Sequence[Count], settings: ObjectiveSettings) -> str:
     """Returns a table of each size, with the spread, and one of each photo."""
     rows = [["size", "photos", "evaluations, median", "least", "most"]]
     for size in settings.sizes:

@@ -101,7 +101,7 @@ def optimize_picture(settings: OptimizeSettings) -> None:
         make(path, source, content, method.with_tv_weight(tv_weight))
     if sweep:
         captions = {f"total variation {weight:g}": np.array(load_image(path)) for path, weight in sweep.items()}
-        save_image(contact_sheet({"content": content, **captions}), sheet)
+        save_image(captioned_sheet({"content": content, **captions}), sheet)
         cli.report(str(sheet))
 
 
@@ -210,7 +210,7 @@ def start_picture(
     return to_tensor(image.resize((content.shape[3], content.shape[2])))[None].to(content)
 
 
-def contact_sheet(pictures: dict[str, np.ndarray]) -> UInt8[np.ndarray, "height width 3"]:
+def captioned_sheet(pictures: dict[str, np.ndarray]) -> UInt8[np.ndarray, "height width 3"]:
     """Returns the pictures, all of one shape, side by side, each below its caption."""
     columns = []
     for caption, array in pictures.items():

@@ -38,7 +38,7 @@ BEFORE = (1, 2, 4)  # frames back that Ruder's form looks: the nearest that sees
 BLEND = 0.5  # how much of the neighbour a frame begins with in a later pass
 
 
-class Frames:
+class FrameStore:
     """The frames of a clip and what has been made of them, as PNG files in a folder.
 
     Numbers run from 0. What is read is what was written, in 8 bits, so that a run that resumes sees the same.
@@ -75,13 +75,13 @@ def optimize_video(settings: OptimizeSettings) -> None:
         Path(local_name(settings.out)) if settings.out else source.with_name(f"{source.stem}_{settings.style_name}.mp4")
     )
     check_video_target(out, source, settings.overwrite)
-    opened(settings).close()  # what is unreadable shows now
+    opened_clip(settings).close()  # what is unreadable shows now
     method = Method.load(settings)
     with (
         only_one(out.with_suffix(".frames.claim"), f"is making '{out}'; wait for it"),  # the writer has its own
         working_folder(out.with_suffix(".frames"), {**identity(source), **method.made_of}, settings.resume) as folder,
     ):
-        frames = Frames(folder, method.style.device)
+        frames = FrameStore(folder, method.style.device)
         count = unpack(settings, frames)
         each = settings.rounds * settings.evaluations
         with Progress("evaluation") as progress:
@@ -99,7 +99,7 @@ def optimize_video(settings: OptimizeSettings) -> None:
     cli.report(f"{made} frames, {seconds:.1f} s, {seconds / count:.1f} s a frame; {method.about}\n{out}")
 
 
-def opened(settings: OptimizeSettings) -> VideoReader:
+def opened_clip(settings: OptimizeSettings) -> VideoReader:
     """Returns the clip, open, its frames of no more than so many rows."""
     end = float("inf") if settings.end is None else time_named(settings.end)
     reader = VideoReader(settings.content, fps=settings.fps, end=end)
@@ -123,17 +123,17 @@ def order(count: int, passes: int) -> Iterator[tuple[int, int, int]]:
             yield turn, number, direction
 
 
-def unpack(settings: OptimizeSettings, frames: Frames) -> int:
+def unpack(settings: OptimizeSettings, frames: FrameStore) -> int:
     """Writes the frames of the clip into the folder, unless they are there; returns how many there are."""
     count = 0
-    with opened(settings) as reader:
+    with opened_clip(settings) as reader:
         for count, frame in enumerate(reader, 1):
             if not frames.has("content", count - 1):
                 save_image(frame.pixels[0].permute(1, 2, 0).numpy(), frames.path("content", count - 1))
     return count
 
 
-def optimize_frame(method: Method, frames: Frames, turn: int, number: int, direction: int, told: Told) -> None:
+def optimize_frame(method: Method, frames: FrameStore, turn: int, number: int, direction: int, told: Told) -> None:
     """Optimises one frame and writes it."""
     settings = method.settings
     content = frames.read("content", number)
@@ -159,7 +159,7 @@ def optimize_frame(method: Method, frames: Frames, turn: int, number: int, direc
 
 
 def references_of(
-    settings: OptimizeSettings, frames: Frames, turn: int, number: int, direction: int
+    settings: OptimizeSettings, frames: FrameStore, turn: int, number: int, direction: int
 ) -> list[Reference]:
     """Returns what a frame is held to: nothing at the first frame of a shot.
 
@@ -189,7 +189,7 @@ def references_of(
 
 def first_picture(
     settings: OptimizeSettings,
-    frames: Frames,
+    frames: FrameStore,
     turn: int,
     number: int,
     content: Float[Tensor, "1 3 height width"],
@@ -210,10 +210,10 @@ def first_picture(
     return begin.lerp(references[0].picture, references[0].mask)
 
 
-def encode(settings: OptimizeSettings, frames: Frames, out: Path) -> int:
+def encode(settings: OptimizeSettings, frames: FrameStore, out: Path) -> int:
     """Writes the video, with the timing and the sound of the clip; returns how many frames it has."""
     with (
-        opened(settings) as reader,
+        opened_clip(settings) as reader,
         VideoWriter(out, reader, overwrite=settings.overwrite, audio=settings.audio) as writer,
     ):
         for number, frame in enumerate(reader):

@@ -20,8 +20,8 @@ from fastnst.errors import ConfigError, InputError
 from fastnst.files import PICTURES
 from fastnst.images import MAX_PIXELS, load_image, open_picture, to_tensor
 
-SMALLEST = 32  # photos with a shorter side say nothing about content
-ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what the last bytes of a whole file hold
+SMALLEST_PHOTO = 32  # photos with a shorter side say nothing about content
+LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what the last bytes of a whole file hold
 BLUR, BLUR_KERNEL = (0.5, 6.0), [25, 25]  # deviations of the Gaussian that puts a crop out of focus, pixels
 CONTRAST = (0.1, 0.6)  # what is left of a flat crop's contrast
 BRIGHTNESS = (-0.35, 0.35)  # by which a flat crop is brighter, of the range from 0 to 1
@@ -161,7 +161,7 @@ def unusable(path: Path) -> str:
             return "empty file"
         with open_picture(path) as image:
             width, height = image.size
-            ending = ENDINGS.get(image.format or "", b"")
+            ending = LAST_BYTES.get(image.format or "", b"")
         with open(path, "rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))
             whole = ending in file.read()
@@ -171,7 +171,7 @@ def unusable(path: Path) -> str:
         return f"over {MAX_PIXELS // 1_000_000} million pixels"
     except Exception as error:  # Pillow's parsers raise errors of many kinds on damaged files
         return "not a picture" if isinstance(error, OSError) else f"damaged ({type(error).__name__})"
-    if min(width, height) < SMALLEST:
+    if min(width, height) < SMALLEST_PHOTO:
         return f"only {width}x{height} pixels"
     if width * height > MAX_PIXELS:
         return f"over {MAX_PIXELS // 1_000_000} million pixels"

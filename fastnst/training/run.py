@@ -45,7 +45,7 @@ from fastnst.training.validation import ParetoFront, Samples
 from fastnst.vgg import load_vgg
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # what a launcher of several processes numbers them with
-TIMEOUT = timedelta(minutes=5)  # after which a device that waits for another one gives up
+DEVICE_TIMEOUT = timedelta(minutes=5)  # after which a device that waits for another one gives up
 DAMAGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)  # what Lightning raises on damaged checkpoints
 
 
@@ -251,7 +251,7 @@ def built_trainer(plan: Plan, dashboard: Dashboard, callbacks: list[pl.Callback]
         return pl.Trainer(
             accelerator=setup.accelerator,
             devices=setup.devices,
-            strategy="auto" if setup.devices == 1 else DDPStrategy(timeout=TIMEOUT),
+            strategy="auto" if setup.devices == 1 else DDPStrategy(timeout=DEVICE_TIMEOUT),
             precision=setup.precision,
             max_epochs=-1,
             max_steps=setup.max_steps,

@@ -30,7 +30,7 @@ from fastnst.training.photos import flattened
 from fastnst.video.silent import silent_clip
 
 SIGMA = 2 / 255  # noise level of a decent camera, for the validation clip
-GRAINS = 0.7 / 255  # of grains of noise on flat crops: the change from frame to frame is as on real walls, 0.8 levels
+GRAIN_NOISE = 0.7 / 255  # of grains on flat crops: the change from frame to frame is as on real walls, 0.8 levels
 PAN = (0.4, 0.2)  # pixels to the right and down by which its camera moves per frame
 SO_FAR = "so_far.ckpt"  # in the run's folder: the best net so far, which can be used while the training goes on
 MATCH = 0.05  # relative difference up to which two style losses count as the same
@@ -205,7 +205,7 @@ def twice(
     generator = Generator().manual_seed(0)
 
     def frame(picture: Tensor) -> Tensor:
-        return picture + GRAINS * unit_noise("correlated", picture.shape[1], picture.shape[2], generator)
+        return picture + GRAIN_NOISE * unit_noise("correlated", picture.shape[1], picture.shape[2], generator)
 
     one, other = (torch.stack([frame(picture) for picture in pictures]).clamp(0, 1) for _ in range(2))
     return one, other

@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 ANIMATIONS = {".gif": "GIF", ".apng": "PNG", ".png": "PNG", ".webp": "WEBP"}  # that we write
 MOVIE = {"movflags": "empty_moov+default_base_moof+frag_every_frame"}  # can be read while it is written
-TICKS = {"GIF": 100, "PNG": 1000, "WEBP": 1000}  # per second, of each format's clock
+CLOCK = {"GIF": 100, "PNG": 1000, "WEBP": 1000}  # per second, of each format's clock
 SHORTEST = 2  # ticks of a GIF frame; browsers show shorter ones for 0.1 s
 LONGEST = {"GIF": 2**16 - 1, "PNG": (2**16 - 1) * 1000, "WEBP": 2**24 - 1}  # ticks that a frame can last
-QUALITY = 90  # of WebP
+WEBP_QUALITY = 90  # of WebP
 FOREVER = 0
 
 
@@ -142,7 +142,7 @@ class AnimationWriter:
         if max(self.width, self.height) > largest:
             size = f"{self.width}x{self.height}"
             raise OutputError(f"cannot write '{self.path}': {size} is over {largest} pixels a side; try max_side=1920")
-        self._ticks, self._numbers, self._left_out = TICKS[self.form], 0, 0
+        self._ticks, self._numbers, self._left_out = CLOCK[self.form], 0, 0
         self._starts_at: int | None = None  # the first frame's time, in the reader's unit
         self._clock = 0  # where the last frame written ends, ticks
         with ExitStack() as stack:
@@ -250,7 +250,7 @@ class AnimationWriter:
             at += 12 + length
 
     def _webp_frame(self, picture: Image.Image, lasts: int) -> None:
-        content = encoded(picture, "WEBP", quality=QUALITY)[12:]
+        content = encoded(picture, "WEBP", quality=WEBP_QUALITY)[12:]
         place = uint24(0) + uint24(0) + uint24(self.width - 1) + uint24(self.height - 1) + uint24(lasts) + b"\2"
         self._file.write(b"ANMF" + struct.pack("<I", len(place + content)) + place + content)
 

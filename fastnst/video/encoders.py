@@ -29,7 +29,7 @@ ENCODERS = {"webm": "libvpx-vp9"}  # what codec="auto" is in a format; "libx264"
 GPU_ENCODER = "h264_nvenc"  # what it is instead of libx264 where the net runs on a GPU, if it opens
 IN_RGB = {"ffv1": "bgr0", "libx264rgb": "rgb24"}  # lossless encoders that keep RGB as it is, and their pixel format
 FORMS = ("yuv420p", "yuv422p10le", "yuv444p")  # pixel formats of the others, the first that the encoder has
-PRESETS = (  # of libx264 and libx265
+X26_PRESETS = (  # of libx264 and libx265
     *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"),
 )
 os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 tells its whole life on stderr: errors only
@@ -158,8 +158,8 @@ def pixel_format(codec: str) -> str:
 
 def encoder_options(reader: VideoReader, codec: str, crf: int, preset: str | int | None) -> dict[str, str]:
     """Returns what an encoder is asked for, in its own words; raises ConfigError if it has no such preset."""
-    if preset is not None and "libx26" in codec and preset not in PRESETS:  # libx264 would say so in a line of its own
-        raise ConfigError(f"preset={preset} is none of {codec}'s: {', '.join(PRESETS)}")
+    if preset is not None and "libx26" in codec and preset not in X26_PRESETS:  # libx264 would say it in its own line
+        raise ConfigError(f"preset={preset} is none of {codec}'s: {', '.join(X26_PRESETS)}")
     pixels = reader.width * reader.height
     ahead = str(LOOKAHEAD // pixels if pixels > UHD else DELAY)
     options = {"crf": str(crf)} | ({} if preset is None else {"preset": str(preset)})

@@ -30,7 +30,7 @@ from fastnst.video.opening import main_video_stream, open_input
 
 log = logging.getLogger(__name__)
 
-PLAIN = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}  # to packets as an encoder gives them
+ANNEX_B = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}  # to packets as an encoder gives them
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def resume_from(part: Path, made_of: dict[str, Any] | None) -> State:
         OutputError: it was made of something else, or nothing says of what.
     """
     kept, made_of = kept_path(part), made_of or {}
-    found = {path: usable(path, load_state(path, made_of)) for path in (part, kept) if path.exists()}
+    found = {path: usable_part(path, load_state(path, made_of)) for path in (part, kept) if path.exists()}
     best = max(found, key=lambda path: found[path].frames, default=None)
     if best is None or not found[best].frames:
         if best is not None:
@@ -167,7 +167,7 @@ def resume_from(part: Path, made_of: dict[str, Any] | None) -> State:
     return found[best]
 
 
-def usable(part: Path, state: State) -> State:
+def usable_part(part: Path, state: State) -> State:
     """Returns what a part gives the next run: what is in it up to a keyframe, if that is less than its state says.
 
     If the memory is of more frames than that, all of them are stylized again.
@@ -206,7 +206,7 @@ def kept_packets(part: Path) -> Iterator[av.Packet]:
     path = kept_path(part)
     with open_input(path) as container:
         stream = main_video_stream(container, path)
-        plain = PLAIN.get(stream.codec_context.name)
+        plain = ANNEX_B.get(stream.codec_context.name)
         change = BitStreamFilterContext(plain, stream) if plain else None
         for packet in container.demux(stream):
             if packet.size:

@@ -55,7 +55,7 @@ class Rising:
                 self._before = ready[-1].time
                 shown = max(shown, self._before + self._least)
             self._last = At(item, shown, lasts)
-            return followed(ready, shown) if self._dense else [*ready, self._last]
+            return with_ends(ready, shown) if self._dense else [*ready, self._last]
         self._waiting.append(At(item, time, lasts))
         if len(self._waiting) <= WAITING:
             return []
@@ -79,7 +79,7 @@ class Rising:
             time += max(1, last.lasts)
             ready.append(each._replace(time=time))
         self._last, self._waiting = None, []
-        return followed(ready, None)
+        return with_ends(ready, None)
 
     def _between(self, time: int) -> list[At]:
         """Returns those that waited for an item at `time`."""
@@ -94,7 +94,7 @@ class Rising:
         return ready
 
 
-def followed(ready: list[At], following: int | None) -> list[At]:
+def with_ends(ready: list[At], following: int | None) -> list[At]:
     """Returns the items with the time of their successor; that of the last is `following`."""
     after = [*(each.time for each in ready[1:]), following]
     return [each._replace(until=until) for each, until in zip(ready, after, strict=True)] if ready else []

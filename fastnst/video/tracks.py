@@ -35,7 +35,7 @@ STALE = (  # tags that would no longer be true
     *("major_brand", "minor_version", "compatible_brands", "alpha_mode"),
 )
 COMMON = {"title", "artist", "album", "date", "comment", "genre", "copyright", "creation_time", "location", "timecode"}
-PLAIN = {  # tags that these formats have a place of their own for; others are stored as keys, and then all are
+OWN_TAGS = {  # tags that these formats have a place of their own for; others are stored as keys, and then all are
     "mov": COMMON | {"make", "model"},
     "mp4": COMMON | {
         *("album_artist", "composer", "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network"),
@@ -303,7 +303,7 @@ def true_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 def need_keys(form: str, tags: Mapping[str, str]) -> bool:
     """Returns whether a format has to store these tags under their own names: those of phones and cameras, mostly."""
-    return form in PLAIN and not {name.lower() for name in true_tags(tags)} <= PLAIN[form]
+    return form in OWN_TAGS and not {name.lower() for name in true_tags(tags)} <= OWN_TAGS[form]
 
 
 def lost_tags(tags: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from fastnst.optimize import video as module
 from fastnst.optimize.objective import FrameObjective, PictureObjective, Reference, Weights
-from fastnst.optimize.video import Frames, first_picture, order, references_of
+from fastnst.optimize.video import FrameStore, first_picture, order, references_of
 from fastnst.settings import OptimizeSettings
 
 FAST = ["rounds=1", "evaluations=3"]
@@ -15,7 +15,7 @@ FAST = ["rounds=1", "evaluations=3"]
 @pytest.fixture
 def frames(tmp_path):
     """Five frames of a texture that moves two pixels to the right each time, and what was made of the first four."""
-    held = Frames(tmp_path, torch.device("cpu"))
+    held = FrameStore(tmp_path, torch.device("cpu"))
     texture = np.random.default_rng(0).integers(0, 256, (12, 24, 3), dtype=np.uint8)
     wide = Image.fromarray(texture).resize((96, 48), Image.Resampling.BICUBIC)
     for number in range(5):

@@ -371,7 +371,7 @@ def test_crash_of_one_process_ends_the_job_with_its_error(tiny, tmp_path):
         start_new_session=True,
     )  # fmt: skip
     try:
-        _, errors = process.communicate(timeout=280)  # a device waits for a lost one for run.TIMEOUT, 300 s
+        _, errors = process.communicate(timeout=280)  # a device waits for a lost one for run.DEVICE_TIMEOUT, 300 s
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
