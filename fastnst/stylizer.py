@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ from fastnst.video.reader import Frames, VideoReader, scaled_size
 from fastnst.video.writer import VideoWriter
 
 log = logging.getLogger(__name__)
+
+AnyNet = TypeVar("AnyNet", bound=nn.Module)
 
 BATCH = {"cuda": 4}  # frames per pass; 1 on other devices, where more frames take more memory but no less time
 PIXELS = 2**21  # per pass, if a GPU's memory does not set the limit: 1920x1080 goes through whole
@@ -423,7 +425,7 @@ def summary(out: str | Path, frames: int, width: int, height: int, seconds: floa
     return Summary(str(out), frames, width, height, round(seconds, 2), round(fps, 2), round(net_fps, 2))
 
 
-def in_half_precision(net: nn.Module) -> nn.Module:
+def in_half_precision(net: AnyNet) -> AnyNet:
     """Returns `net` cast to half precision, except instance norm, which takes means over whole frames."""
     net = net.half().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for module in net.modules():

@@ -63,6 +63,8 @@ def tracks(path: Path, kind: str) -> list[Track]:
                 found[stream.index] = Track(kind, stream.codec_context.name, stream.metadata.get("language"), [])
         for packet in container.demux():
             if packet.stream_index in found and packet.size:
+                assert packet.pts is not None
+                assert packet.time_base
                 found[packet.stream_index].packets.append((float(packet.pts * packet.time_base), bytes(packet)))
     return list(found.values())
 

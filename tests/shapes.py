@@ -11,7 +11,7 @@ checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float
 
 
 def modules_with_shapes() -> list[str]:
-    """The modules whose signatures say shapes; but for the streams and verdicts, whose tests hand in stand-ins."""
+    """The modules whose signatures say shapes."""
     paths = [path for path in PACKAGE.rglob("*.py") if "from jaxtyping import" in path.read_text(encoding="utf-8")]
     return sorted(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths)
 

@@ -230,9 +230,12 @@ def test_statistics_follow_every_frame_where_the_net_moves(net):
     still, moves = Shot(net), Shot(net, net_moves=True)
     for shot in (still, moves):
         shot(scene(0))
+    assert still.statistics
     first = still.statistics[0].mean.clone()
     net.load_state_dict({key: 1.1 * weights for key, weights in net.state_dict().items()})
     for shot in (still, moves):
         shot(scene(0))
+    assert still.statistics
+    assert moves.statistics
     assert torch.equal(still.statistics[0].mean, first)
     assert not torch.equal(moves.statistics[0].mean, first)

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -290,7 +291,7 @@ def test_resumed_at_a_constant_rate_equals_an_uninterrupted_run(tmp_path: Path, 
     for name, content in left.items():
         (tmp_path / name).write_bytes(content)
     stylizer.video(source, out, replace(settings, resume=True))
-    assert "resuming after 120 frames" in caplog.text
+    assert re.search(r"resuming after (120|240) frames", caplog.text)  # how far a busy machine was when it was "killed"
     assert times(out) == times(whole)
     with VideoReader(out, 300) as found, VideoReader(whole, 300) as wanted:
         assert torch.equal(next(iter(found)).pixels, next(iter(wanted)).pixels)

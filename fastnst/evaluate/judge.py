@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -148,7 +148,7 @@ def joined(
     return found
 
 
-def mean(clips: Sequence[Mapping[str, float]], inputs: Sequence[Mapping[str, float]]) -> Numbers:
+def mean(clips: Sequence[Mapping[str, Any]], inputs: Sequence[Mapping[str, Any]]) -> Numbers:
     """Returns the `METRICS`, means over the clips that have a value.
 
     The ratio is that of the two means, so that a clip whose input does not change at all counts too.

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
+from io import BufferedIOBase, FileIO
 from pathlib import Path
 from time import monotonic, sleep
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import av
@@ -90,7 +91,7 @@ def webcam(number: int) -> Iterator[tuple[Pixels, Fraction]]:
 
 
 def stream(
-    file: str | BinaryIO, name: str, form: str | None, options: dict[str, str]
+    file: str | BufferedIOBase | FileIO, name: str, form: str | None, options: dict[str, str]
 ) -> Iterator[tuple[Pixels, Fraction]]:
     """Yields what FFmpeg reads from an address or a pipe.
 
@@ -137,7 +138,7 @@ class CountedPipe:
         size: bytes of a frame; None until somebody says.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BufferedIOBase | FileIO) -> None:
         self._file, self._total, self._head = file, 0, b""
         self.size: int | None = None
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from fractions import Fraction
+from io import BufferedIOBase
 from time import monotonic
 from typing import BinaryIO, Protocol
 
@@ -95,7 +96,7 @@ class VirtualCamera:
 class Pipe:
     """Frames as y4m, 4:4:4, for another program; of a live source some come twice, to keep its time."""
 
-    def __init__(self, file: BinaryIO, live: bool) -> None:
+    def __init__(self, file: BinaryIO | BufferedIOBase, live: bool) -> None:
         self._file, self._live = file, live
         self._last, self._written, self._started, self._rate = b"", 0, 0.0, Fraction(30)
 

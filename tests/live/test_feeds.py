@@ -136,6 +136,7 @@ class RtspCamera(socketserver.StreamRequestHandler):
             inlet.bind(("127.0.0.1", 0))
             target = f"rtp://127.0.0.1:{inlet.getsockname()[1]}"
             with subprocess.Popen([*pictures_of, *coding, "-f", "rtp", target], stdout=subprocess.PIPE) as sender:
+                assert sender.stdout
                 try:
                     sdp = b"".join(iter(sender.stdout.readline, b"\n"))[len("SDP:\n") :]
                     self.answer(sdp + b"a=control:stream\r\n")

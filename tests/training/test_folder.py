@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -29,6 +30,7 @@ def test_claim_of_a_process_that_was_killed_does_not_block(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", program, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    assert process.stdout
     assert process.stdout.readline() == "mine\n"
     with pytest.raises(OutputError, match="is training in"), claimed(tmp_path):
         pass
@@ -64,9 +66,9 @@ def test_starting_over_removes_what_a_run_wrote_and_nothing_else(tmp_path):
 
 def test_folder_that_holds_a_run_is_continued_or_started_over_only_if_asked_to(tmp_path):
     (tmp_path / "last.ckpt").touch()
-    here = {"run": str(tmp_path)}
+    here = TrainSettings(run=str(tmp_path))
     with pytest.raises(OutputError, match="resume=auto continues it, overwrite=true starts over"):
-        run_folder(TrainSettings(**here), "dots", first=True)
-    assert run_folder(TrainSettings(**here, resume="auto"), "dots", first=True) == (tmp_path, tmp_path / "last.ckpt")
-    assert run_folder(TrainSettings(**here, overwrite=True), "dots", first=True) == (tmp_path, None)
+        run_folder(here, "dots", first=True)
+    assert run_folder(replace(here, resume="auto"), "dots", first=True) == (tmp_path, tmp_path / "last.ckpt")
+    assert run_folder(replace(here, overwrite=True), "dots", first=True) == (tmp_path, None)
     assert run_folder(TrainSettings(), "dots", first=False)[0].as_posix() == "runs/dots"

@@ -6,6 +6,7 @@ import resource
 import signal
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -271,9 +272,10 @@ def test_exception_saves_and_a_resume_equals_an_uninterrupted_run(tiny, whole, t
 def test_process_that_reads_photos_and_dies_is_one_line_with_the_remedy():
     died = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
     trainer = SimpleNamespace(world_size=1, fit=lambda *_, **__: exec_raise(died))
-    plan = SimpleNamespace(resume=None, first=True, settings=SimpleNamespace(trainer=SimpleNamespace(validate_every=1)))
+    plan: Any = SimpleNamespace(resume=None, first=True, settings=TrainSettings())
+    parts: Any = SimpleNamespace(trainer=trainer, module=None, content=None)
     with pytest.raises(EnvironmentFault, match=r"pid 7.*data\.workers=0"):
-        fit(plan, SimpleNamespace(trainer=trainer, module=None, content=None))
+        fit(plan, parts)
 
 
 def exec_raise(error):

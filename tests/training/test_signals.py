@@ -1,8 +1,8 @@
 import os
 import signal
-from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 from runs import at_step, command
 
 from fastnst.training.saving import load_training_checkpoint
@@ -24,10 +24,10 @@ def test_signal_that_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
     try:
         stop = StopOnSignal()
-        stop.on_train_start(SimpleNamespace(), SimpleNamespace())
+        stop.on_train_start(pl.Trainer.__new__(pl.Trainer), pl.LightningModule())
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         assert signal.getsignal(signal.SIGTERM) == stop.note
-        stop.on_train_end(SimpleNamespace(), SimpleNamespace())
+        stop.on_train_end(pl.Trainer.__new__(pl.Trainer), pl.LightningModule())
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -127,7 +127,7 @@ def test_video_that_does_not_start_at_zero_is_whole(tmp_path: Path, caplog):
         target = tmp_path / f"{offset}.mp4"
         reader = copy(source, target, strict=True)
         assert (reader.damage, caplog.messages) == ([], [])
-        assert abs(reader.frame_count - 25) <= 2
+        assert reader.frame_count in range(23, 28)
         assert seconds_of(target) == pytest.approx(offset + np.arange(25) / 25, abs=1.1e-3)
         apart = [tracks(path, "audio")[0].packets[0][0] - float(times(path)[0]) for path in (source, target)]
         assert apart[0] == pytest.approx(apart[1], abs=1.1e-3)
