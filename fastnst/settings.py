@@ -594,6 +594,21 @@ class ObjectiveSettings(DeviceSettings):
     vgg: str = option("auto", "weights of the loss network: auto, or the path of a file")
 
 
+@dataclass(frozen=True, kw_only=True)
+class VerifySettings(DeviceSettings):
+    """Settings of `verify`: whether the figures on the card of a trained net hold."""
+
+    ckpt: str = option(
+        None, "the trained net: a file, or the name of one that ships; base:wave is one style of a net of many",
+        example="picasso",
+    )  # fmt: skip
+    write: bool = option(False, "measure, and write the card into the file, in place of an older one")
+    style_image: str | None = option(
+        None, "the style picture: a file, or a drawn one's name; null: what the checkpoint names"
+    )
+    vgg: str = option("auto", "weights of the loss network: auto, or the path of a file")
+
+
 DeepLayer = Literal[
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4",
     "relu4_1", "relu4_2", "relu4_3", "relu4_4", "relu5_1", "relu5_2", "relu5_3", "relu5_4",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image, ImageOps
@@ -113,10 +114,8 @@ def counted(
     Raises:
         InputError: nobody says what the style picture is, or a photo cannot be read.
     """
-    array = known_style_picture(checkpoint, settings.style_image, None)
-    if array is None:
-        raise InputError(f"nothing says which style picture '{settings.ckpt}' has; style_image= names it")
     device, loss = vgg.mean.device, loss_of(checkpoint.recipe)
+    array = style_picture(checkpoint, settings.ckpt, settings.style_image)
     style, net = to_tensor(array)[None].to(device), checkpoint.net.to(device)
     look = LookSettings(norm="frame", canvas_motion="fixed")
     for size in settings.sizes:
@@ -128,6 +127,18 @@ def counted(
                 of_content = objective(content).item()
                 of_net = objective(stream_of(net, look)(content)).item()
             yield Count(path.name, size, of_content, of_net, needed(objective, content, of_net, settings.evaluations))
+
+
+def style_picture(checkpoint: Checkpoint, name: str, image: str | None) -> np.ndarray:
+    """Returns the style picture of a net called `name`: `image`, or what the recipe names.
+
+    Raises:
+        InputError: nobody says which it is, or it cannot be read.
+    """
+    picture = known_style_picture(checkpoint, image, None)
+    if picture is None:
+        raise InputError(f"nothing says which style picture '{name}' has; style_image= names it")
+    return picture
 
 
 def needed(objective: TrainingObjective, content: Tensor, target: float, limit: int) -> int | None:
