@@ -201,14 +201,14 @@ def measured(arms: dict[str, tuple[Arm, int]]) -> list[str]:
     ]
 
 
-def write_table(name: str, lines: list[str]) -> None:
-    """Puts a table into RESULTS.md, in place of the one of that name; prints it."""
+def write_table(name: str, lines: list[str], page: Path = RESULTS) -> None:
+    """Puts a table into a page, in place of the one of that name, or at its end; prints it."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     table = "\n".join([begin, "", *lines, "", end])
-    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     text = pattern.sub(lambda _: table, text) if begin in text else f"{text.rstrip()}\n\n{table}\n".lstrip()
-    RESULTS.write_text(text, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
     print(table)
 
 
