@@ -35,9 +35,9 @@ def main() -> None:
     checkpoint = load_checkpoint(options.ckpt)
     vgg = load_vgg("auto", STYLE_LAYERS)
     grams = style_grams(vgg, to_tensor(load_style(checkpoint.style, checkpoint.recipe.get("style_size", 384))))
-    nets = {f"texture {texture:g}": (checkpoint.net, LookSettings(texture=texture)) for texture in TEXTURES}
+    nets = {f"texture {texture:g}": (checkpoint.net, LookSettings(texture=texture, smooth=0.0)) for texture in TEXTURES}
     if options.without:
-        nets = {"no canvas": (load_checkpoint(options.without).net, LookSettings()), **nets}
+        nets = {"no canvas": (load_checkpoint(options.without).net, LookSettings(smooth=0.0)), **nets}
     print("| clip | net | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 2))
     for path in options.clips:
         found = evaluate_clip(

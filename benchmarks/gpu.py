@@ -29,7 +29,7 @@ from fastnst.vgg import PLAN, load_vgg
 
 SIDE, QUALITY = 288, 75  # pixels of a photo's shorter side, for crops of 256; of JPEG
 AIMS = {("1920x1080", "johnson"): 60, ("1280x720", "johnson"): 150, ("3840x2160", "lite"): 30}  # fps, file to file
-LOOK = LookSettings(canvas_motion="fixed")
+LOOK = LookSettings(canvas_motion="fixed", smooth=0.0)
 HEAD = ("size", "net", "engine", "net only, fps", "file to file, fps", "aim", "from float32, grey levels: mean", "most")
 
 
@@ -81,7 +81,7 @@ def rows_of(size: str, engine: str, count: int, device: str) -> Iterator[list[st
             try:
                 times = measured_ms({"": stream_arm(net_of(preset), engine, frames, device)})[""]
                 whole = Stylizer(net_of(preset), device, engine=engine)
-                settings = VideoSettings(overwrite=True, canvas_motion="fixed")
+                settings = VideoSettings(overwrite=True, canvas_motion="fixed", smooth=0.0)
                 rates = [whole.video(clip, Path(folder) / "out.mp4", settings).fps for _ in range(3)][1:]
                 mean, most = off_by(preset, engine, device, frames[:2])
             except (FastnstError, RuntimeError) as error:

@@ -51,7 +51,9 @@ def quality(nets: Mapping[str, Checkpoint], clips: Iterable[Path]) -> dict[str, 
     grams = {name: style_grams(vgg, to_tensor(picture)) for name, picture in pictures.items()}
     found: dict[str, list[Numbers]] = {}
     for path in clips:
-        renditions = {name: net_rendition(each.net, LookSettings())._replace(probe=None) for name, each in nets.items()}
+        renditions = {
+            name: net_rendition(each.net, LookSettings(smooth=0.0))._replace(probe=None) for name, each in nets.items()
+        }
         for name, numbers in evaluate_clip(ClipFile(path, SIDE, FRAMES), renditions, vgg, grams).items():
             found.setdefault(name, []).append(numbers)
         print(f"judged on {path.stem}", flush=True)

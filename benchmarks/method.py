@@ -71,7 +71,7 @@ def stylized(options: argparse.Namespace, content: list[Tensor]) -> Iterator[Arm
     """Yields each net."""
     for name in options.nets:
         stylizer = Stylizer.load(name, "cpu")
-        stream, begun = stylizer.stream(LookSettings()), process_time()
+        stream, begun = stylizer.stream(LookSettings(smooth=0.0)), process_time()
         made = [to_float(stylizer.frames(to_uint8(frame), stream)) for frame in content]
         yield f"net {name}", "-", made, (process_time() - begun) / len(content)
 

@@ -163,7 +163,9 @@ def main() -> None:
     rows = []
     for clip, path in find_clips(chosen.clips).items():
         print(clip, file=sys.stderr)
-        renditions = {name: net_rendition(net, LookSettings(norm=chosen.norm)) for name, net in nets.items()}
+        renditions = {
+            name: net_rendition(net, LookSettings(norm=chosen.norm, smooth=0.0)) for name, net in nets.items()
+        }
         found = evaluate_clip(ClipFile(path, chosen.max_side, chosen.frames), renditions, vgg, grams, flow=chosen.flow)
         rows += [{"net": name, "clip": clip, **numbers} for name, numbers in found.items()]
     print(tables([*means(rows), *rows], chosen.flow))

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--max-side", type=int, default=384)
     options = parser.parse_args()
-    styles = load_styles([options.start, options.end], "cpu", 1, LookSettings())
+    styles = load_styles([options.start, options.end], "cpu", 1, LookSettings(smooth=0.0))
     slide = styles.slides[0]
     if not isinstance(slide, Slide):
         raise SystemExit(str(slide))

@@ -79,7 +79,7 @@ def picture_in_motion(height: int, width: int, count: int = FRAMES) -> torch.Ten
 def stream_arm(net: StylizationNet, engine: str, frames: torch.Tensor, device: str = "cpu") -> tuple[Arm, int]:
     """Returns what stylizes the frames as `live` does, and their number."""
     stylizer = Stylizer(net, device, engine=engine)
-    stream = stylizer.stream(LookSettings(canvas_motion="fixed"))
+    stream = stylizer.stream(LookSettings(canvas_motion="fixed", smooth=0.0))
     return lambda: void(stylizer.frames(frames, stream)), len(frames)
 
 
@@ -154,7 +154,7 @@ def one_file(clip: Path, threads: int) -> tuple[float, float]:
     torch.set_num_threads(threads)
     stylizer = Stylizer(net_of("lite"), "cpu")
     begun = time.process_time()
-    stylizer.video(clip, clip.with_suffix(".out.mp4"), VideoSettings(canvas_motion="fixed"))
+    stylizer.video(clip, clip.with_suffix(".out.mp4"), VideoSettings(canvas_motion="fixed", smooth=0.0))
     spent = time.process_time() - begun
     held = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())  # getrusage would tell the parent's
     return spent, int(held[1]) / 2**20 if held else float("nan")  # Linux counts KiB

@@ -275,7 +275,7 @@ class Bench:
                 continue
             print(f"judging {len(todo) // len(NORMS)} arms on {clip}", file=sys.stderr, flush=True)
             source = ClipFile(path, self.options.max_side, self.options.frames)
-            renditions = {key: net_rendition(nets[key][0], LookSettings(norm=nets[key][1])) for key in todo}
+            renditions = {key: net_rendition(nets[key][0], LookSettings(norm=nets[key][1], smooth=0.0)) for key in todo}
             for key, numbers in evaluate_clip(source, renditions, vgg, grams).items():
                 plain = {metric: rounded(numbers[metric]) for metric in METRICS}
                 self.found["numbers"].setdefault(key, {})[clip] = plain
@@ -337,7 +337,9 @@ class Bench:
     def show_changes(self, arms: list[Arm]) -> None:
         """Writes changes.png: of the first fixed clip the last frame, and how it differs from the one before it."""
         clip = ClipFile(self.clips[self.options.fixed[0]], self.options.max_side, self.options.frames)
-        renditions = [net_rendition(load_checkpoint(self.checkpoint(arm)).net.cpu(), LookSettings()) for arm in arms]
+        renditions = [
+            net_rendition(load_checkpoint(self.checkpoint(arm)).net.cpu(), LookSettings(smooth=0.0)) for arm in arms
+        ]
         before = now = []
         for frame in clip:
             before, now = now, [frame, *(each.next_frame(frame) for each in renditions)]

@@ -158,8 +158,8 @@ class LookSettings(Settings):
         "flow", "strokes on flat areas move along with the picture; fixed is faster, for a camera that never moves"
     )
     smooth: float = option(
-        0.0, "average over time, along the motion of the input: 0.8 where strokes still boil, 1 at most",
-        low=0, high=1,
+        0.5, "average over time, along the motion of the input: 0.8 where strokes still boil, 1 at most; 0 is off, "
+        "each frame as the net stylizes it", low=0, high=1,
     )  # fmt: skip
 
 
@@ -550,6 +550,9 @@ class EvaluateSettings(LookSettings, MachineSettings):
         None, "folders of clips that any program has stylized, each clip called like its input"
     )
     videos: str | tuple[str, ...] = option(None, "what to judge on: a folder of clips, or clips", example="FOLDER")
+    smooth: float = option(
+        0.0, "off, so that the net alone is judged; 0.5 judges what infer makes of a clip", low=0, high=1,
+    )  # fmt: skip
     out: str | None = option(
         None, "folder for results.csv, results.json, front.png and side-by-side clips; null: only the tables"
     )

@@ -238,7 +238,7 @@ class Stylizer:
         Raises:
             EnvironmentFault: a single frame of this size does not fit the memory, in small tiles either.
         """
-        stream = stream or self.stream(LookSettings(norm="frame", canvas_motion="fixed"))
+        stream = stream or self.stream(LookSettings(norm="frame", canvas_motion="fixed", smooth=0.0))
         stylized = self._stylized(pixels, stream)
         if stylized is None and len(pixels) > 1:
             return torch.cat([self.frames(frame, stream) for frame in pixels.split(1)])

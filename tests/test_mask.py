@@ -41,9 +41,9 @@ def halves(path: Path, size: tuple[int, int] = (32, 24)) -> Path:
     return path
 
 
-def through_codec(source: Path, out: Path, stylizer: Stylizer = STYLIZER) -> np.ndarray:
+def through_codec(source: Path, out: Path, stylizer: Stylizer | None = None) -> np.ndarray:
     """The frames stylized as a whole, or left as they are, by the same way through a file."""
-    stylizer.video(source, out, VideoSettings(codec="ffv1"))
+    (stylizer or STYLIZER).video(source, out, VideoSettings(codec="ffv1", smooth=0.5 if stylizer is None else 0.0))
     return read(out).astype(int)
 
 

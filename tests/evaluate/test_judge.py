@@ -22,12 +22,12 @@ CHANGES = [f"{name}_{interval}" for name in judge.ALONG_FLOW for interval in jud
 
 def numbers_of(net, clip, vgg, grams=None, flow="farneback"):
     return judge.evaluate_clip(
-        clip, {"net": net_rendition(net, LookSettings(norm="frame"))}, vgg, {"net": grams}, flow=flow
+        clip, {"net": net_rendition(net, LookSettings(norm="frame", smooth=0.0))}, vgg, {"net": grams}, flow=flow
     )["net"]
 
 
 def test_identity_has_the_values_of_the_input(tiny_vgg, grams):
-    renditions = {"net": net_rendition(nn.Identity(), LookSettings())}
+    renditions = {"net": net_rendition(nn.Identity(), LookSettings(smooth=0.0))}
     found = judge.evaluate_clip(scene().split(1), renditions, tiny_vgg, {"net": grams})
     for metric in judge.METRICS:
         if not metric.startswith("style"):

@@ -149,7 +149,7 @@ def test_one_style_has_nowhere_to_slide(feed_of):
     assert said[0] == "there is one style only; several: ckpt=[picasso,wave]"
 
 
-LOOK = LookSettings(norm="frame")
+LOOK = LookSettings(norm="frame", smooth=0.0)
 
 
 class Level(nn.Module):

@@ -16,7 +16,7 @@ def test_style_turns_its_dials_and_forgets():
     assert style.stylize(light, 1.0).max() == 100  # smooth holds it
     style.reset()
     assert style.stylize(light, 1.0).min() == 102
-    inverted = LiveStyle(Stylizer(Negative(), "cpu", "negative"), LookSettings(norm="frame"))
+    inverted = LiveStyle(Stylizer(Negative(), "cpu", "negative"), LookSettings(norm="frame", smooth=0.0))
     assert inverted.stylize(dark, 0.0).tolist() == dark.tolist()
     assert inverted.stylize(dark, 1.0).tolist() == (255 - dark).tolist()
 
@@ -26,7 +26,7 @@ def test_slide_ends_as_the_next_style_and_strangers_have_none(tmp_path, monkeypa
     torch.manual_seed(0)
     for name, channels in (("a", (2, 2, 2)), ("b", (2, 2, 2)), ("wide", (2, 4, 4))):
         save_checkpoint(f"{name}.ckpt", StylizationNet(channels, residual_blocks=1), name, {"ancestor": "x"})
-    look = LookSettings(norm="frame", canvas_motion="fixed")
+    look = LookSettings(norm="frame", canvas_motion="fixed", smooth=0.0)
     styles = load_styles(["a.ckpt", "a.ckpt:1,b.ckpt:1", "wide.ckpt"], "cpu", None, look)
     assert [style.name for style in styles.all] == ["a", "a50-b50", "wide"]
     slide, *strangers = styles.slides
