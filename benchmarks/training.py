@@ -21,7 +21,7 @@ from speed import Arm, measured_ms, picture_in_motion, write_table
 
 from fastnst import cli
 from fastnst.flow import warp
-from fastnst.losses import content_loss, temporal_loss, total_variation_loss
+from fastnst.losses import content_loss, temporal_loss, tone_loss, total_variation_loss
 from fastnst.settings import TrainSettings
 from fastnst.training.__main__ import with_trainer
 from fastnst.training.module import StyleTransfer
@@ -88,6 +88,7 @@ def plain_arm(module: StyleTransfer, batch: dict[str, Any]) -> Arm:
         least = module.get_buffer("least_content")
         loss = weights["content_loss"] * content_loss(features[layer], target[layer], least)
         loss = loss + weights["style_loss"] * plain_style_loss(features, module.style_grams)
+        loss = loss + weights["tone_loss"] * tone_loss(stylized, content, module.get_buffer("style_tones"))
         loss = loss + weights["tv_loss"] * total_variation_loss(stylized)
         if following is not None:
             before = stylized if following.flow is None else warp(stylized, following.flow)

@@ -1,7 +1,17 @@
 import pytest
 import torch
 
-from fastnst.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation_loss
+from fastnst.losses import (
+    PHOTO_TONES,
+    content_loss,
+    gram_matrix,
+    style_loss,
+    temporal_loss,
+    tone_loss,
+    tone_range,
+    tones,
+    total_variation_loss,
+)
 
 
 def test_losses_of_half_precision_features_do_not_overflow():
@@ -123,3 +133,24 @@ def test_temporal_loss_of_nothing_comparable_is_0_and_has_a_gradient():
     assert loss.item() == 0
     assert frame.grad is not None
     assert frame.grad.abs().max().item() == 0
+
+
+def test_tones_are_the_brightness_of_squares_of_16_pixels_and_of_what_is_left_at_the_edges():
+    picture = torch.zeros(1, 3, 20, 32)
+    picture[..., 16:] = 1
+    picture[..., 16:, :] = 0.5
+    torch.testing.assert_close(tones(picture), torch.tensor([[[[0.0, 1.0], [0.5, 0.5]]]]))
+
+
+def test_tone_loss_is_0_where_photo_and_painting_are_equally_far_from_their_means():
+    style = torch.tensor([0.2, 0.4]).repeat_interleave(16).expand(1, 3, 16, 32)  # mean 0.3, deviation 0.1
+    wanted = tone_range(style)
+    torch.testing.assert_close(wanted, torch.tensor([[0.3, 0.1]]))
+    mean, deviation = PHOTO_TONES
+    content = torch.full((2, 3, 16, 16), mean + deviation)
+    content[1] = mean - deviation
+    stylized = torch.stack([torch.full((3, 16, 16), 0.4), torch.full((3, 16, 16), 0.2)])
+    assert tone_loss(stylized, content, wanted).item() == pytest.approx(0, abs=1e-9)
+    assert tone_loss(stylized.flip(0), content, wanted).item() == pytest.approx(4, rel=1e-5)  # two deviations off
+    each = torch.cat([wanted, torch.tensor([[0.2, 0.1]])])  # the second picture has another style, whose mean is 0.2
+    assert tone_loss(stylized, content, each).item() == pytest.approx(0.5, rel=1e-5)

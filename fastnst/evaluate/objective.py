@@ -20,7 +20,15 @@ from fastnst.evaluate.contenders import known_style_picture
 from fastnst.files import PICTURES, local_name
 from fastnst.images import load_image, to_tensor
 from fastnst.lbfgs import minimized
-from fastnst.losses import content_loss, gram_matrix, least_content, style_loss, total_variation_loss
+from fastnst.losses import (
+    content_loss,
+    gram_matrix,
+    least_content,
+    style_loss,
+    tone_loss,
+    tone_range,
+    total_variation_loss,
+)
 from fastnst.progress import Progress
 from fastnst.samples import sample_photos
 from fastnst.settings import LookSettings, LossSettings, ObjectiveSettings
@@ -31,8 +39,9 @@ JOHNSON_HISTORY = 100  # steps that the curvature is estimated from, as in Torch
 COUNT_LEGEND = """\
 evaluations: of loss and gradient together, by L-BFGS (strong Wolfe line search, history of {history}), from the content
 itself, until the loss is no higher than the net's; iterations are fewer, as a line search may take several.
-The objective is the training's without its temporal loss: content x {content:g}, style x {style:g}, total variation
-x {tv:g}; the content loss with the floor that training has for flat contents. L-BFGS may leave [0, 1], nets may not."""
+The objective is the training's without its temporal loss: content x {content:g}, style x {style:g}, tones x {tone:g},
+total variation x {tv:g}; the content loss with the floor that training has for flat contents. L-BFGS may leave [0, 1],
+nets may not."""
 
 
 class TrainingObjective:
@@ -52,9 +61,10 @@ class TrainingObjective:
         style: Float[Tensor, "1 3 style_height style_width"],
         loss: LossSettings,
     ) -> None:
-        self.vgg, self.loss = vgg, loss
+        self.vgg, self.loss, self._shown = vgg, loss, content
         with torch.no_grad():
             features = vgg(style, {loss.content_layer, *loss.style_layers})
+            self._tones = tone_range(style)
             self._least = least_content(features[loss.content_layer]).item()
             self._grams = {layer: gram_matrix(features[layer]) for layer in loss.style_layers}
             self._content = vgg(content, {loss.content_layer})[loss.content_layer]
@@ -66,6 +76,7 @@ class TrainingObjective:
         return (
             loss.content_weight * content_loss(features[loss.content_layer], self._content, self._least)
             + loss.style_weight * style_loss(features, self._grams)
+            + loss.tone_weight * tone_loss(picture, self._shown, self._tones)
             + loss.tv_weight * total_variation_loss(picture)
         )
 
@@ -101,7 +112,12 @@ def count_evaluations(settings: ObjectiveSettings) -> None:
             counts.append(found)
             progress(len(counts), total, f"{found.photo} at {found.size} px: {words(found.evaluations, settings)}")
     loss = loss_of(checkpoint.recipe)
-    weights = {"content": loss.content_weight, "style": loss.style_weight, "tv": loss.tv_weight}
+    weights = {
+        "content": loss.content_weight,
+        "style": loss.style_weight,
+        "tone": loss.tone_weight,
+        "tv": loss.tv_weight,
+    }
     cli.report(count_tables(counts, settings))
     cli.report("\n" + COUNT_LEGEND.format(history=JOHNSON_HISTORY, **weights))
 
@@ -154,7 +170,7 @@ def loss_of(recipe: dict[str, Any]) -> LossSettings:
         ConfigError: the recipe makes no sense.
     """
     nested = recipe.get("loss")
-    said = nested if isinstance(nested, dict) else {}
+    said = {"tone_weight": 0.0} | (nested if isinstance(nested, dict) else {})  # older nets were trained without
     said = said | {name.removeprefix("loss."): value for name, value in recipe.items() if name.startswith("loss.")}
     known = LossSettings().by_name()
     return LossSettings.of({name: value for name, value in said.items() if f"loss.{name}" in known})

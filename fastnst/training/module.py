@@ -23,6 +23,8 @@ from fastnst.losses import (
     least_content,
     style_loss,
     temporal_loss,
+    tone_loss,
+    tone_range,
     total_variation_loss,
 )
 from fastnst.net import StylizationNet
@@ -68,6 +70,7 @@ class StyleTransfer(pl.LightningModule):
         self.weights = {
             "content_loss": loss.content_weight,
             "style_loss": loss.style_weight,
+            "tone_loss": loss.tone_weight,
             "tv_loss": loss.tv_weight,
         }
         self.skipped = self.skipped_in_a_row = 0
@@ -76,6 +79,8 @@ class StyleTransfer(pl.LightningModule):
             seen = [vgg(style[None], {loss.content_layer, *loss.style_layers}) for style in styles]
             least = torch.stack([least_content(features[loss.content_layer]) for features in seen])
             self.register_buffer("least_content", least, persistent=False)
+            ranges = torch.cat([tone_range(style[None]) for style in styles])
+            self.register_buffer("style_tones", ranges, persistent=False)
             for layer in loss.style_layers:
                 grams = torch.cat([gram_matrix(features[layer]) for features in seen])
                 self.register_buffer(f"style_{layer}", grams, persistent=False)
@@ -101,7 +106,7 @@ class StyleTransfer(pl.LightningModule):
         stylized: Float[Tensor, "pictures 3 height width"],
         styles: Int[Tensor, " batch"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """Returns `{"content_loss", "style_loss", "tv_loss", "temporal_loss"}`, unweighted, in float32.
+        """Returns `{"content_loss", "style_loss", "tone_loss", "tv_loss", "temporal_loss"}`, unweighted, in float32.
 
         Args:
             content: the pictures.
@@ -119,6 +124,7 @@ class StyleTransfer(pl.LightningModule):
         losses = {
             "content_loss": content_loss(features[layer], target[layer], self.get_buffer("least_content")[own]),
             "style_loss": style_loss(features, grams),
+            "tone_loss": tone_loss(stylized, content, self.get_buffer("style_tones")[own]),
             "tv_loss": total_variation_loss(stylized),
         }
         if following is not None:
