@@ -459,7 +459,8 @@ class LossSettings(Settings):
         10.0, "raise it for more style, and temporal.weight by the same factor", low=0, high=WEIGHT
     )
     tone_weight: float = option(
-        2.0, "raise it for light and dark as in the photo, so that figures can be told from what is behind them", low=0, high=WEIGHT,
+        2.0, "raise it for light and dark as in the photo, so that figures can be told from what is behind them",
+        low=0, high=WEIGHT,
     )  # fmt: skip
     tv_weight: float = option(1.0, "raise it for smoother areas", low=0, high=WEIGHT)
 

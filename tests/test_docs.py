@@ -44,6 +44,6 @@ def test_every_picture_and_page_that_a_page_names_is_there(page):
 def test_clip_of_the_readme_moves_for_ever_and_is_small():
     path = ROOT / "docs" / "loop.webp"
     with Image.open(path, formats=("WEBP",)) as image:
-        assert image.n_frames > 20
+        assert getattr(image, "n_frames", 1) > 20
         assert image.info["loop"] == 0
     assert path.stat().st_size < 2_000_000
