@@ -1,6 +1,7 @@
 """Facts about the noise field that strokes hold on to."""
 
 import numpy as np
+import pytest
 import torch
 
 from fastnst.canvas import (
@@ -14,6 +15,7 @@ from fastnst.canvas import (
     field,
     fixed_canvas,
     mended,
+    moves,
     positions,
     sampled,
 )
@@ -105,6 +107,16 @@ def test_canvas_is_never_blurred_however_long_it_is_carried():
     for place, picture in enumerate(pictures[1:]):
         canvas = carried.next(picture, flow_of(3.3 if place % 2 else -2.9), 192, 256)
     assert abs(float(canvas.diff(dim=3).std() / first) - 1) < 0.05
+
+
+@pytest.mark.parametrize(("changing", "moves_there"), [(0.2, 0.0), (0.8, 1.0)])
+def test_flat_parts_move_along_where_most_of_the_picture_does(changing, moves_there):
+    before = np.zeros((40, 50), np.float32)
+    cells = before.copy()
+    cells[:, : round(50 * changing)] = 9.0  # the rest is a flat wall: nothing changes there
+    found = moves(np.full((40, 50, 2), 1.0, np.float32), cells, before)
+    assert found[:, :5].min() == 1
+    assert found[:, -3:].mean() == pytest.approx(moves_there, abs=1e-6)
 
 
 def test_canvas_that_is_stretched_too_far_gives_way_to_a_new_one_without_losing_contrast():
