@@ -86,7 +86,7 @@ class Plan:
 
         Nets that descend from one ancestor can be mixed, so a net that begins from another one names it.
         """
-        init = self.settings.net.init
+        init, teacher = self.settings.net.init, self.settings.teacher
         return {
             "style_sha256": hashlib.sha256(b"".join(each.tobytes() for each in self.pictures.values())).hexdigest(),
             "style_size": self.settings.style.size,
@@ -94,6 +94,7 @@ class Plan:
             "data_items": len(self.items.training) + len(self.items.validation) + len(self.items.beside),
             **({"net_init": Path(init).name, "ancestor": ancestor_of(load_checkpoint(init, True))} if init else {}),
             **self.settings.by_name(compared=True),
+            "teacher": Path(teacher).name if teacher else None,  # no folder of the machine that it was made on
         }
 
 

@@ -73,6 +73,15 @@ def test_net_to_begin_from_is_of_the_preset_that_was_asked_for(tmp_path):
         net_of(NetSettings(init=str(tmp_path / "a.ckpt")), ["a"])
 
 
+def test_recipe_names_other_nets_without_their_folders(tmp_path, photo_folder):
+    save_checkpoint(tmp_path / "first.ckpt", StylizationNet((4, 6, 8), 1), "a", {})
+    first = str(tmp_path / "first.ckpt")
+    settings = TrainSettings.of({"teacher": first, "net": {"init": first}, "data": {"root": str(photo_folder)}})
+    recipe = planned(settings).recipe()
+    assert (recipe["teacher"], recipe["net_init"]) == ("first.ckpt", "first.ckpt")
+    assert str(tmp_path) not in json.dumps(recipe)
+
+
 def test_net_that_begins_from_another_names_its_ancestor(tmp_path, photo_folder):
     save_checkpoint(tmp_path / "first.ckpt", StylizationNet((4, 6, 8), 1), "a", {})
     save_checkpoint(tmp_path / "second.ckpt", StylizationNet((4, 6, 8), 1), "a", {"ancestor": "x"})
