@@ -30,6 +30,7 @@ SLOW, FAST = 0.25, 0.5  # pixels a frame: up to which flow is taken for noise, a
 CELL = 4  # pixels; the side of the squares that a map has one offset for
 CALM, BUSY = 1.5, 4.5  # grey levels of change: the same
 THINGS, CAMERA = 0.35, 0.5  # share of a picture that moves: up to which things move in it, and from which the camera
+SHAKES, PANS = 0.8, 1.2  # pixels a frame, the median: up to which the camera only shakes, and from which it moves on
 SEEN, HIDDEN = 6.0, 18.0  # grey levels between a frame and what the flow brings: trusted in full, not at all
 TORN = 0.7  # change of the map from pixel to pixel above which it is mended
 STRETCHED, MOST = 0.45, 0.4  # change above which it is stretched too far; share of such pixels that asks for a new one
@@ -208,8 +209,8 @@ class CarriedCanvas:
 def moves(flow: np.ndarray, cells: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Returns how far each cell moves in truth, 0 to 1, (rows, columns) float32: the flow of noise is no motion.
 
-    Only what changes can be seen to move. But where most of a picture does, the camera moves, and flat walls and skies,
-    which change little, move with it: there the flow alone decides.
+    Only what changes can be seen to move. But where most of a picture does, and fast enough, the camera moves, and flat
+    walls and skies, which change little, move with it: there the flow alone decides.
 
     Args:
         flow: (rows, columns, 2), pixels.
@@ -220,6 +221,7 @@ def moves(flow: np.ndarray, cells: np.ndarray, before: np.ndarray) -> np.ndarray
     flows = np.clip((speed - SLOW) / (FAST - SLOW), 0, 1)
     seen = flows * np.clip((change - CALM) / (BUSY - CALM), 0, 1)
     camera = np.clip((seen.mean() - THINGS) / (CAMERA - THINGS), 0, 1)
+    camera *= np.clip((np.median(speed) - SHAKES) / (PANS - SHAKES), 0, 1)
     return cv2.blur(np.maximum(seen, camera * flows).astype(np.float32), (3, 3))
 
 

@@ -109,12 +109,12 @@ def test_canvas_is_never_blurred_however_long_it_is_carried():
     assert abs(float(canvas.diff(dim=3).std() / first) - 1) < 0.05
 
 
-@pytest.mark.parametrize(("changing", "moves_there"), [(0.2, 0.0), (0.8, 1.0)])
-def test_flat_parts_move_along_where_most_of_the_picture_does(changing, moves_there):
+@pytest.mark.parametrize(("changing", "speed", "moves_there"), [(0.2, 2.0, 0.0), (0.8, 2.0, 1.0), (0.8, 0.7, 0.0)])
+def test_flat_parts_move_along_where_most_of_the_picture_does(changing, speed, moves_there):
     before = np.zeros((40, 50), np.float32)
     cells = before.copy()
     cells[:, : round(50 * changing)] = 9.0  # the rest is a flat wall: nothing changes there
-    found = moves(np.full((40, 50, 2), 1.0, np.float32), cells, before)
+    found = moves(np.full((40, 50, 2), (speed, 0), np.float32), cells, before)
     assert found[:, :5].min() == 1
     assert found[:, -3:].mean() == pytest.approx(moves_there, abs=1e-6)
 
