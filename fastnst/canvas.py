@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 
+from fastnst.flow import ramp
+
 GRAINS = (2, 4, 8)  # pixels of the frame that the net sees; noise of each size has the same share
 DEVIATION = 0.2  # of the field, whose mean is 0, in units of the [0, 1] range
 PERIOD = 2048  # pixels after which the field repeats
@@ -218,10 +220,9 @@ def moves(flow: np.ndarray, cells: np.ndarray, before: np.ndarray) -> np.ndarray
         before: the same of the frame before.
     """
     speed, change = np.hypot(flow[..., 0], flow[..., 1]), cv2.blur(cv2.absdiff(cells, before), (3, 3))
-    flows = np.clip((speed - SLOW) / (FAST - SLOW), 0, 1)
-    seen = flows * np.clip((change - CALM) / (BUSY - CALM), 0, 1)
-    camera = np.clip((seen.mean() - THINGS) / (CAMERA - THINGS), 0, 1)
-    camera *= np.clip((np.median(speed) - SHAKES) / (PANS - SHAKES), 0, 1)
+    flows = ramp(speed, SLOW, FAST)
+    seen = flows * ramp(change, CALM, BUSY)
+    camera = ramp(seen.mean(), THINGS, CAMERA) * ramp(np.median(speed), SHAKES, PANS)
     return cv2.blur(np.maximum(seen, camera * flows).astype(np.float32), (3, 3))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +23,8 @@ from fastnst.images import luma, to_uint8
 
 DIS_MIN_SIDE = 16  # below, OpenCV's DIS crashes or returns NaN (opencv#14554)
 RAFT_MIN_SIDE = 128  # torchvision's RAFT needs 16 x 16 positions at an eighth of the size
+
+Numeric = TypeVar("Numeric", Tensor, np.ndarray, np.floating)
 
 
 def _positions(flow: Float[Tensor, "batch 2 height width"]) -> tuple[Tensor, Tensor]:
@@ -48,6 +51,11 @@ def warp(
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     sampled = F.grid_sample(image.to(dtype), grid, mode=mode, padding_mode="border", align_corners=False)
     return sampled.to(image.dtype)
+
+
+def ramp(values: Numeric, low: float, high: float) -> Numeric:
+    """Returns 0 up to `low`, 1 from `high`, and in between what lies on the line."""
+    return ((values - low) / (high - low)).clip(0, 1)
 
 
 def inside(flow: Float[Tensor, "batch 2 height width"]) -> Float[Tensor, "batch 1 height width"]:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fastnst.cli import listed
 from fastnst.errors import ConfigError
@@ -161,6 +161,10 @@ class LookSettings(Settings):
         0.5, "average over time, along the motion of the input: 0.8 where strokes still boil, 1 at most; 0 is off, "
         "each frame as the net stylizes it", low=0, high=1,
     )  # fmt: skip
+
+    def alone(self) -> Self:
+        """Returns the look of a picture on its own: nothing is remembered, and nothing moves."""
+        return replace(self, norm="frame", canvas_motion="fixed", smooth=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastnst.errors import ConfigError
-from fastnst.flow import fetched, inside
+from fastnst.flow import fetched, inside, ramp
 
 SQUARE = 4  # pixels; the input is compared by the means of squares of this side, which takes away grain
 STILL, MOVING = 3.0, 9.0  # grey levels of change: up to which a square holds still, and from which it moves
@@ -96,11 +96,6 @@ class MotionAverage:
         self._before = {"half": half, "cells": kept, "painted": average}
         sharper = average + SHARPER * moving * (average - blurred(average))
         return sharper.clamp(0, 1).to(stylized.dtype)
-
-
-def ramp(values: Tensor, low: float, high: float) -> Tensor:
-    """Returns 0 up to `low`, 1 from `high`, and in between what lies on the line."""
-    return ((values - low) / (high - low)).clamp(0, 1)
 
 
 def halved(picture: Tensor) -> Tensor:

@@ -238,7 +238,7 @@ class Stylizer:
         Raises:
             EnvironmentFault: a single frame of this size does not fit the memory, in small tiles either.
         """
-        stream = stream or self.stream(LookSettings(norm="frame", canvas_motion="fixed", smooth=0.0))
+        stream = stream or self.stream(LookSettings().alone())
         stylized = self._stylized(pixels, stream)
         if stylized is None and len(pixels) > 1:
             return torch.cat([self.frames(frame, stream) for frame in pixels.split(1)])
@@ -276,7 +276,7 @@ class Stylizer:
     ) -> UInt8[np.ndarray, "height width 3"]:
         """Returns an RGB picture, 0-255, stylized; of the `look`, strength, color, scale and texture matter."""
         pixels = torch.from_numpy(np.require(array, requirements=["C", "W"])).permute(2, 0, 1)[None]  # (1, 3, H, W)
-        stream = self.stream(replace(look or LookSettings(), norm="frame", canvas_motion="fixed", smooth=0.0))
+        stream = self.stream((look or LookSettings()).alone())
         return self.frames(pixels, stream)[0].permute(1, 2, 0).contiguous().numpy()
 
     def video(

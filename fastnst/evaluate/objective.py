@@ -133,7 +133,7 @@ def counted(
     device, loss = vgg.mean.device, loss_of(checkpoint.recipe)
     array = style_picture(checkpoint, settings.ckpt, settings.style_image)
     style, net = to_tensor(array)[None].to(device), checkpoint.net.to(device)
-    look = LookSettings(norm="frame", canvas_motion="fixed", smooth=0.0)
+    look = LookSettings().alone()
     for size in settings.sizes:
         for path in photos:
             square = ImageOps.fit(load_image(path), (size, size), Image.Resampling.BICUBIC)
