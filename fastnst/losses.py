@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from fastnst.images import luma
 
 TONE = 16  # pixels; side of the squares whose light and dark is compared
+PALETTE_SQUARES = 2, 8  # pixels; sides of the squares whose colours are compared
+DIRECTIONS, QUANTILES = 16, 1024  # in which colours are compared, and how finely
 PHOTO_TONES = 0.44, 0.22  # mean and deviation of the luma of such squares in photos: of 139 of those we train on
 FLOOR = 0.1  # of the style's mean square at the content layer: the least that training takes a content's for
 
@@ -115,6 +118,33 @@ def tone_loss(
     mean, deviation = PHOTO_TONES
     wanted = ((tones(content) - mean) / deviation).clamp(-2, 2)
     return ((tones(stylized) - middle) / spread - wanted).square().mean()
+
+
+def directions() -> Float[Tensor, "colours directions"]:
+    """Returns `DIRECTIONS` unit vectors, evenly spread over half of the sphere: a spiral after the golden angle."""
+    number = torch.arange(DIRECTIONS)
+    height = (number + 0.5) / DIRECTIONS
+    angle, radius = number * math.pi * (3 - math.sqrt(5)), (1 - height**2).sqrt()
+    return torch.stack([radius * angle.cos(), radius * angle.sin(), height])
+
+
+def palette(
+    pictures: Float[Tensor, "batch 3 height width"], quantiles: int = QUANTILES
+) -> Float[Tensor, "squares directions quantiles"]:
+    """Returns how the colours of pictures are spread: for each of `PALETTE_SQUARES` quantiles in each direction."""
+    found = []
+    for side in PALETTE_SQUARES:
+        colours = F.avg_pool2d(pictures.float(), side).transpose(0, 1).flatten(1)  # 3, pixels
+        shades = (directions().to(colours).T @ colours).sort(dim=1).values
+        found.append(F.interpolate(shades[None], size=quantiles, mode="linear", align_corners=True)[0])
+    return torch.stack(found)
+
+
+def palette_loss(
+    stylized: Float[Tensor, "batch 3 height width"], style: Float[Tensor, "squares directions quantiles"]
+) -> Float[Tensor, ""]:
+    off = palette(stylized) - style
+    return (off.square().mean((1, 2)) / style.var(dim=2).mean(1)).mean()
 
 
 def total_variation_loss(stylized: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, ""]:

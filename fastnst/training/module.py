@@ -21,6 +21,8 @@ from fastnst.losses import (
     distillation_loss,
     gram_matrix,
     least_content,
+    palette,
+    palette_loss,
     style_loss,
     temporal_loss,
     tone_loss,
@@ -71,6 +73,7 @@ class StyleTransfer(pl.LightningModule):
             "content_loss": loss.content_weight,
             "style_loss": loss.style_weight,
             "tone_loss": loss.tone_weight,
+            "palette_loss": loss.palette_weight,
             "tv_loss": loss.tv_weight,
         }
         self.skipped = self.skipped_in_a_row = 0
@@ -81,6 +84,8 @@ class StyleTransfer(pl.LightningModule):
             self.register_buffer("least_content", least, persistent=False)
             ranges = torch.cat([tone_range(style[None]) for style in styles])
             self.register_buffer("style_tones", ranges, persistent=False)
+            palettes = torch.stack([palette(style[None]) for style in styles])
+            self.register_buffer("style_palettes", palettes, persistent=False)
             for layer in loss.style_layers:
                 grams = torch.cat([gram_matrix(features[layer]) for features in seen])
                 self.register_buffer(f"style_{layer}", grams, persistent=False)
@@ -125,12 +130,23 @@ class StyleTransfer(pl.LightningModule):
             "content_loss": content_loss(features[layer], target[layer], self.get_buffer("least_content")[own]),
             "style_loss": style_loss(features, grams),
             "tone_loss": tone_loss(stylized, content, self.get_buffer("style_tones")[own]),
+            "palette_loss": self.palette_loss(stylized, styles),
             "tv_loss": total_variation_loss(stylized),
         }
         if following is not None:
             before = stylized.float() if following.flow is None else warp(stylized.float(), following.flow)
             losses["temporal_loss"] = temporal_loss(before, after[0], following.mask)
         return losses
+
+    def palette_loss(
+        self, stylized: Float[Tensor, "batch 3 height width"], styles: Int[Tensor, " batch"] | None
+    ) -> Float[Tensor, ""]:
+        """Returns the palette loss of the pictures of each style together, the mean over styles."""
+        palettes = self.get_buffer("style_palettes")
+        if styles is None:
+            return palette_loss(stylized, palettes[0])
+        own = [palette_loss(stylized[styles == style], palettes[style]) for style in styles.unique()]
+        return torch.stack(own).mean()
 
     def stylized(
         self,
