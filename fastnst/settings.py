@@ -466,7 +466,12 @@ class LossSettings(Settings):
         2.0, "raise it for light and dark as in the photo, so that figures can be told from what is behind them",
         low=0, high=WEIGHT,
     )  # fmt: skip
-    palette_weight: float = option(0.0, "raise it for the style's own colours", low=0, high=WEIGHT)
+    palette_weight: float = option(
+        20.0,
+        "raise it for the colours of the style, each as much as there; 0: as the style loss likes",
+        low=0,
+        high=WEIGHT,
+    )
     tv_weight: float = option(1.0, "raise it for smoother areas", low=0, high=WEIGHT)
 
 
