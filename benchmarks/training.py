@@ -89,6 +89,7 @@ def plain_arm(module: StyleTransfer, batch: dict[str, Any]) -> Arm:
         loss = weights["content_loss"] * content_loss(features[layer], target[layer], least)
         loss = loss + weights["style_loss"] * plain_style_loss(features, module.style_grams)
         loss = loss + weights["tone_loss"] * tone_loss(stylized, content, module.get_buffer("style_tones"))
+        loss = loss + weights["palette_loss"] * module.palette_loss(stylized, None)
         loss = loss + weights["tv_loss"] * total_variation_loss(stylized)
         if following is not None:
             before = stylized if following.flow is None else warp(stylized, following.flow)

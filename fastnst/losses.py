@@ -129,8 +129,9 @@ def shades(pictures: Float[Tensor, "batch 3 height width"], side: int) -> Float[
     height, angle = (number + 0.5) / DIRECTIONS, number * math.pi * (3 - math.sqrt(5))
     radius = (1 - height.square()).sqrt()
     along = torch.stack([radius * angle.cos(), radius * angle.sin(), height], dim=1)
-    colours = F.avg_pool2d(pictures.float(), side).transpose(0, 1).flatten(1)
-    return (along.to(colours) @ colours).sort(dim=1).values
+    squares = F.avg_pool2d(pictures.float(), side, ceil_mode=True, count_include_pad=False)
+    with torch.autocast(pictures.device.type, enabled=False):  # half precision is coarser than a grey level
+        return (along.to(squares) @ squares.transpose(0, 1).flatten(1)).sort(dim=1).values
 
 
 def palette(style: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "sizes directions quantiles"]:
@@ -145,12 +146,12 @@ def palette_loss(
 ) -> Float[Tensor, ""]:
     """Squared distance of the colours of all pictures together to those of the style, relative to the style's variance.
 
-    All pictures together shall have the colours of the style, each as much of it: whole squares of 2 and of 8 pixels,
-    so that what is white in the style is white in a painting, not a mixture of all colours. One picture may be all
-    white, another all black. The style loss hardly asks for it: the features of VGG see edges more than colours.
+    The pictures of a batch shall have, taken together, as much of each colour as the style picture has. One of them may
+    be all white and another all black. The style loss hardly asks for it: a mixture of red, yellow and black had a low
+    one. Colours are compared as means over squares of 2 and of 8 pixels, so that there are white areas, not only dots.
 
     Args:
-        stylized: the stylized pictures, in [0, 1], at least 8 pixels high and wide.
+        stylized: the stylized pictures, in [0, 1].
         style: the `palette` of the style picture.
 
     Source: sliced Wasserstein distance, Rabin et al. 2011, "Wasserstein barycenter and its application to texture
@@ -158,10 +159,10 @@ def palette_loss(
     Differs: of colours, not of features; directions that stay the same; all pictures of a batch together.
     """
     errors = []
-    for side, wanted in zip(PALETTE_SQUARES, style, strict=True):
+    for side, quantiles in zip(PALETTE_SQUARES, style, strict=True):
         found = shades(stylized, side)
-        wanted = F.interpolate(wanted[None], size=found.shape[1], mode="linear")[0]
-        errors.append((found - wanted).square().mean() / wanted.var(dim=1).mean())
+        wanted = F.interpolate(quantiles[None], size=found.shape[1], mode="linear")[0]
+        errors.append((found - wanted).square().mean() / quantiles.var(dim=1).mean().clamp(min=255**-2))
     return torch.stack(errors).mean()
 
 

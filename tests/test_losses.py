@@ -5,6 +5,8 @@ from fastnst.losses import (
     PHOTO_TONES,
     content_loss,
     gram_matrix,
+    palette,
+    palette_loss,
     style_loss,
     temporal_loss,
     tone_loss,
@@ -154,3 +156,37 @@ def test_tone_loss_is_0_where_photo_and_painting_are_equally_far_from_their_mean
     assert tone_loss(stylized.flip(0), content, wanted).item() == pytest.approx(4, rel=1e-5)  # two deviations off
     each = torch.cat([wanted, torch.tensor([[0.2, 0.1]])])  # the second picture has another style, whose mean is 0.2
     assert tone_loss(stylized, content, each).item() == pytest.approx(0.5, rel=1e-5)
+
+
+def test_palette_loss_is_0_for_the_same_colours_wherever_they_are():
+    style = torch.zeros(1, 3, 32, 32)
+    style[..., 16:] = torch.tensor([1.0, 0.5, 0.0]).view(3, 1, 1)  # half black, half orange
+    pictures = torch.zeros(2, 3, 16, 16)
+    pictures[1] = torch.tensor([1.0, 0.5, 0.0]).view(3, 1, 1)  # one is all black, the other all orange
+    assert palette_loss(pictures, palette(style)).item() == pytest.approx(0, abs=1e-3)
+    assert palette_loss(pictures[:1], palette(style)).item() == pytest.approx(
+        2, rel=0.05
+    )  # half of it 2 deviations off
+    mixed = pictures.mean(0, keepdim=True)
+    assert palette_loss(mixed, palette(style)).item() == pytest.approx(1, rel=0.05)  # all of it 1 deviation off
+
+
+def test_palette_loss_sees_areas_and_not_only_pixels():
+    style = torch.zeros(1, 3, 64, 64)
+    style[..., 32:] = 1
+    checks = torch.zeros(1, 3, 64, 64)
+    checks.view(3, 32, 2, 32, 2)[:, ::2, :, ::2] = 1
+    checks.view(3, 32, 2, 32, 2)[:, 1::2, :, 1::2] = 1  # as much black and white, in squares of 2 pixels
+    assert palette_loss(checks, palette(style)).item() == pytest.approx(0.5, rel=0.05)  # right at 2 pixels, grey at 8
+
+
+def test_palette_loss_pulls_colours_towards_those_of_the_style_also_of_tiny_pictures():
+    style = palette(
+        torch.rand(1, 3, 5, 7, generator=torch.Generator().manual_seed(0)) * 0.2
+        + torch.tensor([0.8, 0.4, 0.0]).view(3, 1, 1)
+    )
+    picture = torch.full((1, 3, 3, 3), 0.5, requires_grad=True)
+    palette_loss(picture, style).backward()
+    assert picture.grad is not None
+    assert (picture.grad.sum((0, 2, 3)).sign() == torch.tensor([-1.0, 0.0, 1.0])).tolist()[0]
+    assert palette_loss(torch.rand(1, 3, 8, 8), palette(torch.full((1, 3, 8, 8), 0.5))).isfinite()

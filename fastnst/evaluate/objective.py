@@ -24,6 +24,8 @@ from fastnst.losses import (
     content_loss,
     gram_matrix,
     least_content,
+    palette,
+    palette_loss,
     style_loss,
     tone_loss,
     tone_range,
@@ -40,8 +42,8 @@ COUNT_LEGEND = """\
 evaluations: of loss and gradient together, by L-BFGS (strong Wolfe line search, history of {history}), from the content
 itself, until the loss is no higher than the net's; iterations are fewer, as a line search may take several.
 The objective is the training's without its temporal loss: content x {content:g}, style x {style:g}, tones x {tone:g},
-total variation x {tv:g}; the content loss with the floor that training has for flat contents. L-BFGS may leave [0, 1],
-nets may not."""
+palette x {palette:g}, total variation x {tv:g}; the content loss with the floor that training has for flat contents.
+L-BFGS may leave [0, 1], nets may not."""
 
 
 class TrainingObjective:
@@ -64,7 +66,7 @@ class TrainingObjective:
         self.vgg, self.loss, self._shown = vgg, loss, content
         with torch.no_grad():
             features = vgg(style, {loss.content_layer, *loss.style_layers})
-            self._tones = tone_range(style)
+            self._tones, self._palette = tone_range(style), palette(style)
             self._least = least_content(features[loss.content_layer]).item()
             self._grams = {layer: gram_matrix(features[layer]) for layer in loss.style_layers}
             self._content = vgg(content, {loss.content_layer})[loss.content_layer]
@@ -77,6 +79,7 @@ class TrainingObjective:
             loss.content_weight * content_loss(features[loss.content_layer], self._content, self._least)
             + loss.style_weight * style_loss(features, self._grams)
             + loss.tone_weight * tone_loss(picture, self._shown, self._tones)
+            + loss.palette_weight * palette_loss(picture, self._palette)
             + loss.tv_weight * total_variation_loss(picture)
         )
 
@@ -116,6 +119,7 @@ def count_evaluations(settings: ObjectiveSettings) -> None:
         "content": loss.content_weight,
         "style": loss.style_weight,
         "tone": loss.tone_weight,
+        "palette": loss.palette_weight,
         "tv": loss.tv_weight,
     }
     cli.report(count_tables(counts, settings))
@@ -170,7 +174,8 @@ def loss_of(recipe: dict[str, Any]) -> LossSettings:
         ConfigError: the recipe makes no sense.
     """
     nested = recipe.get("loss")
-    said = {"tone_weight": 0.0} | (nested if isinstance(nested, dict) else {})  # older nets were trained without
+    older = {"tone_weight": 0.0, "palette_weight": 0.0}  # nets that do not say it were trained without
+    said = older | (nested if isinstance(nested, dict) else {})
     said = said | {name.removeprefix("loss."): value for name, value in recipe.items() if name.startswith("loss.")}
     known = LossSettings().by_name()
     return LossSettings.of({name: value for name, value in said.items() if f"loss.{name}" in known})

@@ -111,7 +111,7 @@ class StyleTransfer(pl.LightningModule):
         stylized: Float[Tensor, "pictures 3 height width"],
         styles: Int[Tensor, " batch"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """Returns `{"content_loss", "style_loss", "tone_loss", "tv_loss", "temporal_loss"}`, unweighted, in float32.
+        """Returns the losses of `weights`, and "temporal_loss" if there are next frames; unweighted, in float32.
 
         Args:
             content: the pictures.
