@@ -10,7 +10,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.distributed.nn.functional import all_gather
 
 from fastnst.canvas import drawn_canvas
 from fastnst.checkpoint import is_finite
@@ -141,7 +142,13 @@ class StyleTransfer(pl.LightningModule):
     def palette_loss(
         self, stylized: Float[Tensor, "batch 3 height width"], styles: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, ""]:
-        """Returns the palette loss of the pictures of each style together, the mean over styles."""
+        """Returns the palette loss of the pictures of each style together, the mean over styles.
+
+        In training they are the pictures of all devices; in validation, where a device may have fewer, its own.
+        """
+        if self.training and distributed.is_initialized():
+            stylized = torch.cat(all_gather(stylized))
+            styles = None if styles is None else torch.cat(all_gather(styles))
         palettes = self.get_buffer("style_palettes")
         if styles is None:
             return palette_loss(stylized, palettes[0])

@@ -347,12 +347,12 @@ def test_two_processes_give_the_losses_of_one(tiny, tmp_path):
             (line["step"], name): value
             for line in map(json.loads, (tmp_path / folder / "metrics.jsonl").read_text().splitlines())
             for name, value in line.items()
-            if "loss" in name
+            if "loss" in name and name != "val/palette_loss"  # validation compares the colours on each device
         }
         for folder in ("one", "two")
     )
-    assert {"train/loss", "train/style_loss", "val/temporal_loss"} <= {name for _, name in one}
-    assert len(one) == 27
+    assert {"train/loss", "train/palette_loss", "val/temporal_loss"} <= {name for _, name in one}
+    assert len(one) == 28
     assert two == pytest.approx(one, rel=2e-3)  # sums in another order, which Adam enlarges; seen: 6e-4
 
 
