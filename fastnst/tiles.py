@@ -95,28 +95,29 @@ def stylize_tiled(
         choose: see `StylizationNet.forward`.
         canvas: see `StylizationNet.forward`.
     """
-
-    def leaves(stage: nn.Module) -> list[TiledLayer]:
-        return [
-            TiledNorm(layer, choose) if isinstance(layer, nn.InstanceNorm2d) else layer
-            for layer in stage.modules()
-            if not list(layer.children())
-        ]
-
     height, width = content.shape[-2:]
-    encoder = leaves(net.encoder)
+    encoder = leaves(net.encoder, choose)
     rows = max(1, (max_pixels // width - 2 * reach(encoder)) // STRIDE)  # of a tile, at quarter resolution
     features = swept(encoder, net.seen(content, canvas), STRIDE * rows)
     added = None  # one buffer for all blocks
     for block in net.residuals:
-        parts = leaves(block)
+        parts = leaves(block, choose)
         first = next(place for place, layer in enumerate(parts) if isinstance(layer, TiledNorm))
         added = swept(parts[:first], features, rows, out=added)
         swept(parts[first:-1], added, rows, out=added)
         swept(parts[-1:], added, rows, out=added)
         features += added
     del added
-    return swept([*leaves(net.decoder), nn.Sigmoid()], features, rows)[..., :height, :width]
+    return swept([*leaves(net.decoder, choose), nn.Sigmoid()], features, rows)[..., :height, :width]
+
+
+def leaves(stage: nn.Module, choose: Choose | None) -> list[TiledLayer]:
+    """Returns the layers of a stage in their order, its norms as those that meet a frame tile by tile."""
+    return [
+        TiledNorm(layer, choose) if isinstance(layer, nn.InstanceNorm2d) else layer
+        for layer in stage.modules()
+        if not list(layer.children())
+    ]
 
 
 def swept(
@@ -171,20 +172,21 @@ def through_tile(
         own: its own rows.
     """
     entering = tile.shape[-2]
-
-    def cropped(features: Tensor) -> Tensor:
-        now = features.shape[-2]
-        return features[..., above * now // entering : (above + own) * now // entering, :]
-
     for layer in layers:
         if not isinstance(layer, TiledNorm):
             tile = layer(tile)
         elif layer.statistics is not None:
             tile = normalised(layer.norm, tile, layer.statistics)
         else:
-            layer.tiles.append((own, statistics_of(cropped(tile))))
+            layer.tiles.append((own, statistics_of(cropped(tile, above, own, entering))))
             return None
-    return cropped(tile)
+    return cropped(tile, above, own, entering)
+
+
+def cropped(features: Tensor, above: int, own: int, entering: int) -> Tensor:
+    """Returns a tile's own rows, at the resolution that its `entering` rows have come to."""
+    now = features.shape[-2]
+    return features[..., above * now // entering : (above + own) * now // entering, :]
 
 
 def reach(layers: Sequence[TiledLayer]) -> int:
