@@ -178,12 +178,12 @@ def through_tile(
         elif layer.statistics is not None:
             tile = normalised(layer.norm, tile, layer.statistics)
         else:
-            layer.tiles.append((own, statistics_of(cropped(tile, above, own, entering))))
+            layer.tiles.append((own, statistics_of(own_rows(tile, above, own, entering))))
             return None
-    return cropped(tile, above, own, entering)
+    return own_rows(tile, above, own, entering)
 
 
-def cropped(features: Tensor, above: int, own: int, entering: int) -> Tensor:
+def own_rows(features: Tensor, above: int, own: int, entering: int) -> Tensor:
     """Returns a tile's own rows, at the resolution that its `entering` rows have come to."""
     now = features.shape[-2]
     return features[..., above * now // entering : (above + own) * now // entering, :]
