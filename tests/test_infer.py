@@ -88,12 +88,16 @@ def test_a_video_is_stylized_beside_itself_and_nothing_else_appears(tmp_path: Pa
     assert done.stderr == ""
 
 
-def test_json_report_is_one_line_with_the_real_numbers(tmp_path: Path, checkpoint: Path):
+def test_json_report_is_one_line_with_the_real_numbers(tmp_path: Path, monkeypatch, checkpoint: Path, command):
     clip(tmp_path / "in.mp4")
-    done = run(tmp_path, "video=in.mp4", f"ckpt={checkpoint}", "report=json", "out=x.mkv", "batch=4", "threads=1")
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1
-    report = json.loads(done.stdout)
+    monkeypatch.chdir(tmp_path)
+    threads, chosen = torch.get_num_threads(), []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    arguments = ("report=json", "out=x.mkv", "batch=4", f"threads={threads + 1}")
+    status, out, err = command("video=in.mp4", f"ckpt={checkpoint}", *arguments)
+    assert (status, chosen) == (0, [threads + 1]), err
+    assert len(out.splitlines()) == 1
+    report = json.loads(out)
     assert (report["frames"], report["width"], report["height"], report["path"]) == (25, 128, 96, "x.mkv")
     assert report["net_fps"] > report["fps"] > 0
     assert report["damage"] == []
@@ -442,7 +446,9 @@ def test_stopping_keeps_a_playable_part_and_says_where(
     assert f"stopped after {len(kept)} frames" in err
 
 
-def test_kill_leaves_a_part_that_plays_and_the_next_run_says_so(tmp_path: Path, checkpoint: Path, long_clip: Path):
+def test_kill_leaves_a_part_that_plays_and_the_next_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path, long_clip: Path, command, caplog
+):
     source = Path(shutil.copy(long_clip, tmp_path))
     process = start(tmp_path, "video=in.mp4", f"ckpt={checkpoint}")
     wait_for(tmp_path / "in_tiny.part.mp4", 100_000, process)
@@ -453,9 +459,9 @@ def test_kill_leaves_a_part_that_plays_and_the_next_run_says_so(tmp_path: Path, 
     assert len(kept) > 10
     assert kept == times(source)[: len(kept)]
     silent(tmp_path / "short.mp4", "-frames:v", 2).replace(tmp_path / "in.mp4")
-    done = run(tmp_path, "video=in.mp4", f"ckpt={checkpoint}")
-    assert done.returncode == 0
-    assert "replacing 'in_tiny.part.mp4', left by a run that did not finish" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert command("video=in.mp4", f"ckpt={checkpoint}")[0] == 0
+    assert "replacing 'in_tiny.part.mp4', left by a run that did not finish" in caplog.text
     assert names(tmp_path) == ["in.mp4", "in_tiny.mp4"]
 
 
@@ -521,19 +527,27 @@ def test_part_of_other_settings_or_of_another_input_is_not_gone_on_from(
     assert (tmp_path / "out.part.mp4").read_bytes() == before["out.part.mp4"]
 
 
-def test_full_disk_is_one_line_and_harms_nothing(tmp_path: Path, checkpoint: Path, long_clip: Path):
+def test_full_disk_is_one_line_and_harms_nothing(tmp_path: Path, monkeypatch, checkpoint: Path, long_clip, command):
     shutil.copy(long_clip, tmp_path)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "in_tiny.mp4").write_bytes(b"old")
     arguments = ("video=in.mp4", f"ckpt={checkpoint}", "overwrite=true", "max_side=64")
-    full = run(tmp_path, *arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
-    fails(full, 4, "file too large")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        fails(subprocess.CompletedProcess("infer", *command(*arguments)), 4, "file too large")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert names(tmp_path) == ["in.mp4", "in_tiny.mp4"]
     assert (tmp_path / "in_tiny.mp4").read_bytes() == b"old"
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not sys.platform.startswith("linux"), reason="mounting needs root")
-def test_full_file_system_is_one_line_and_leaves_it_empty(tmp_path: Path, checkpoint: Path, long_clip: Path):
+def test_full_file_system_is_one_line_and_leaves_it_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path, long_clip: Path, command, caplog
+):
     shutil.copy(long_clip, tmp_path)
+    monkeypatch.chdir(tmp_path)
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(
@@ -541,10 +555,10 @@ def test_full_file_system_is_one_line_and_leaves_it_empty(tmp_path: Path, checkp
     ).returncode:
         pytest.skip("no permission to mount")
     try:
-        done = run(tmp_path, "video=in.mp4", f"ckpt={checkpoint}", "out=disk/x.mp4")
-        note, _, done.stderr = done.stderr.partition("\n")
-        assert note.startswith("note: 0.1 MB are free for 'disk/x.mp4'; the input has ")
-        fails(done, 4, "no space left on device")
+        done = command("video=in.mp4", f"ckpt={checkpoint}", "out=disk/x.mp4")
+        fails(subprocess.CompletedProcess("infer", *done), 4, "no space left on device")
+        (note,) = caplog.messages
+        assert note.startswith("0.1 MB are free for 'disk/x.mp4'; the input has ")
         assert names(disk) == []
     finally:
         subprocess.run(["umount", disk], check=True)
