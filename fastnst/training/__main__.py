@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from fastnst import cli
+from fastnst.errors import FastnstError
 from fastnst.settings import TrainSettings
 
 
@@ -32,8 +33,15 @@ def train(settings: TrainSettings) -> None:
 
 
 def with_trainer(argv: Sequence[str]) -> list[str]:
-    """Returns the command line with `trainer=cpu` put in where no trainer is chosen and there is no GPU."""
+    """Returns the command line with `trainer=cpu` put in where no trainer is chosen and there is no GPU.
+
+    A command line with something wrong is left as it is: `cli.main` says what, without waiting for torch.
+    """
     if any(argument.startswith(("trainer=", "-")) for argument in argv):
+        return list(argv)
+    try:
+        cli.load(TrainSettings, argv)
+    except FastnstError:
         return list(argv)
     import torch
 

@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import signal
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from fastnst.images import load_image
 from fastnst.mixing import ancestor_of
 from fastnst.net import StylizationNet
 from fastnst.settings import NetSettings, StyleSettings, TrainSettings
+from fastnst.training.__main__ import main
 from fastnst.training.module import StyleTransfer
 from fastnst.training.run import fit, net_of, planned, style_of
 from fastnst.training.saving import load_training_checkpoint
@@ -390,3 +392,11 @@ def test_crash_of_one_process_ends_the_job_with_its_error(tiny, tmp_path):
     assert "error: device 1 stopped: RuntimeError: boom" in errors.splitlines()
     assert "Traceback" not in errors
     assert load_training_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 2
+
+
+def test_what_is_wrong_is_said_before_torch_is_imported(monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "torch", None)  # an import of it fails
+    with pytest.raises(SystemExit) as ended:
+        main(["style=picasso", "trainer.max_steps=0"])
+    assert ended.value.code == 2
+    assert "trainer.max_steps=0" in capfd.readouterr().err
