@@ -13,7 +13,7 @@ from fastnst.schema import Settings, as_typed, entries_here, groups
 
 ROOT = Path(__file__).parent.parent
 PAGES = {"results.md": "benchmarks/RESULTS.md", "nets.md": "checkpoints/README.md"}
-PICTURES = ("benchmarks/*.png", "benchmarks/*.jpg", "checkpoints/*.png")
+PICTURES = "checkpoints/*.png"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -21,7 +21,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, source in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, name, content=re.sub(r"\]\((?:\.\./)?docs/", "](", text)))
-    for path in [path for pattern in PICTURES for path in ROOT.glob(pattern)]:
+    for path in ROOT.glob(PICTURES):
         files.append(File.generated(config, path.name, abs_src_path=str(path)))
     return files
 

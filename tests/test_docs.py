@@ -33,7 +33,7 @@ def test_site_builds_without_a_warning_and_names_every_setting(tmp_path):
     assert "static_flicker" in (tmp_path / "metrics" / "index.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", ["README.md", "checkpoints/README.md", "benchmarks/RESULTS.md", "docs/index.md"])
+@pytest.mark.parametrize("page", ["README.md", "checkpoints/README.md", "docs/index.md"])
 def test_every_picture_and_page_that_a_page_names_is_there(page):
     names = re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", (ROOT / page).read_text(encoding="utf-8"))
     files = [name for name in names if "://" not in name and not (page == "docs/index.md" and name.endswith(".md"))]
