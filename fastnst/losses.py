@@ -83,9 +83,16 @@ def style_loss(
     return torch.stack(errors).mean()
 
 
+def square_means(
+    pictures: Float[Tensor, "batch channels height width"], side: int
+) -> Float[Tensor, "batch channels rows columns"]:
+    """Returns the mean of each square of `side` pixels, in float32; squares at the edges may be smaller."""
+    return F.avg_pool2d(pictures.float(), side, ceil_mode=True, count_include_pad=False)
+
+
 def tones(pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 rows columns"]:
     """Returns the mean luma of each square of `TONE` pixels, in float32; squares at the edges may be smaller."""
-    return F.avg_pool2d(luma(pictures.float()), TONE, ceil_mode=True, count_include_pad=False)
+    return square_means(luma(pictures.float()), TONE)
 
 
 def tone_range(style: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 2"]:
@@ -129,7 +136,7 @@ def shades(pictures: Float[Tensor, "batch 3 height width"], side: int) -> Float[
     height, angle = (number + 0.5) / DIRECTIONS, number * math.pi * (3 - math.sqrt(5))
     radius = (1 - height.square()).sqrt()
     along = torch.stack([radius * angle.cos(), radius * angle.sin(), height], dim=1)
-    squares = F.avg_pool2d(pictures.float(), side, ceil_mode=True, count_include_pad=False)
+    squares = square_means(pictures, side)
     with torch.autocast(pictures.device.type, enabled=False):  # half precision is coarser than a grey level
         return (along.to(squares) @ squares.transpose(0, 1).flatten(1)).sort(dim=1).values
 

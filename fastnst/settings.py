@@ -467,11 +467,9 @@ class LossSettings(Settings):
         low=0, high=WEIGHT,
     )  # fmt: skip
     palette_weight: float = option(
-        20.0,
-        "raise it for the colours of the style, each as much as there; 0: as the style loss likes",
-        low=0,
-        high=WEIGHT,
-    )
+        20.0, "raise it for the colours of the style, each as much as there; 0: as the style loss likes",
+        low=0, high=WEIGHT,
+    )  # fmt: skip
     tv_weight: float = option(1.0, "raise it for smoother areas", low=0, high=WEIGHT)
 
 
