@@ -7,6 +7,9 @@ compared at one style loss: an arm's style weight is moved until its style loss 
 `MATCH`. What is typed behind the name are settings of train.py for all of them. Clips of a fixed camera tell how still
 a net holds, those of a moving one how well it follows. The judge's flow is Farneback's; DIS carries the canvas.
 
+A law sets constants of fastnst's modules, in training and for the judge: --laws canvas.GRAINS=[4,8,16] adds an arm that
+is `mixed-canvas` but for these. --arms and --styles choose which arms and styles there are.
+
 Each training is a run of train.py in a folder of its own. Stop it whenever you like: the same command goes on where it
 was, and does nothing over. Results: results.json and table.md in the folder.
 """
@@ -14,15 +17,18 @@ was, and does nothing over. Results: results.json and table.md in the folder.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastnst import cli
+from fastnst import canvas, cli
 from fastnst.checkpoint import load_checkpoint
 from fastnst.errors import ConfigError, FastnstError
 from fastnst.evaluate.card import made_by
@@ -40,7 +46,10 @@ ARMS = {  # what each sets for train.py
     "mixed-canvas": ["temporal=mixed", "net.canvas=true"],
     "noise": ["temporal=noise", "net.canvas=false"],
 }
+TRAIN = "import sys; from benchmarks.temporal import law; from fastnst.training.__main__ import main\n"
+TRAIN += "with law(sys.argv.pop(1)): main()"
 SHARED = ["net.init=null", "wandb=false", "data.workers=1", "trainer.save_every=50", "resume=auto"]
+CANVAS = "mixed-canvas"
 PLAIN_WEIGHT, FIRST_WEIGHT = 5.0, 14.0  # style weights: of `none`, and of the first trial of another arm
 MATCH, TRIALS = 0.05, 3
 WARP, FLICKER = "absolute_warping_error_1", "static_flicker"
@@ -62,7 +71,7 @@ class Net(NamedTuple):
 
     Attributes:
         style: the style's name.
-        arm: one of `ARMS`.
+        arm: one of `ARMS`, or a law.
         weight: of the style loss.
     """
 
@@ -73,7 +82,32 @@ class Net(NamedTuple):
     @property
     def name(self) -> str:
         """Of its folder, and in results.json."""
-        return f"{self.style}-{self.arm}-{self.weight:g}"
+        return re.sub(r"[^\w.]+", "-", f"{self.style}-{self.arm}-{self.weight:g}")
+
+
+@contextmanager
+def law(text: str) -> Iterator[None]:
+    """Sets constants of modules of fastnst for a while: "canvas.GRAINS=[4,8,16],net.EPSILON=1e-3"; of `ARMS` none."""
+    changes, usual = re.findall(r"(\w+)\.(\w+)=([^=]+)(?:,|$)", text), []
+    if not changes and text not in ARMS:
+        raise ConfigError(f"--laws {text} should be like canvas.GRAINS=[4,8,16]")
+    for module_name, constant, value in changes:
+        module = importlib.import_module(f"fastnst.{module_name}")
+        usual.append((module, constant, getattr(module, constant)))
+        setattr(module, constant, json.loads(value))
+    try:
+        forget_canvas()
+        yield
+    finally:
+        for each in usual:
+            setattr(*each)
+        forget_canvas()
+
+
+def forget_canvas() -> None:
+    """Draws the noise field anew when it is next needed."""
+    canvas.field.cache_clear()
+    canvas.fixed_canvas.cache_clear()
 
 
 def next_weight(tried: Sequence[tuple[float, float]], target: float) -> float:
@@ -117,15 +151,16 @@ class Evidence:
 
         Args:
             style: the style's name.
-            arm: one of `ARMS`.
+            arm: one of `ARMS`, or a law.
             weight: the style weight to begin with.
         """
         target = 0.0 if arm == "none" else self.means(Net(style, "none", PLAIN_WEIGHT))["style loss"]
         nets: list[Net] = []
         while True:
             nets.append(Net(style, arm, weight))
-            self.train(nets[-1])
-            self.judge(nets[-1])
+            if nets[-1].name not in self.found["clips"]:
+                self.train(nets[-1])
+                self.judge(nets[-1])
             tried = [(net.weight, self.means(net)["style loss"]) for net in nets]
             if arm == "none" or len(nets) == TRIALS or abs(tried[-1][1] / target - 1) <= MATCH:
                 return sorted(nets, key=lambda net: -abs(self.means(net)["style loss"] - target))
@@ -136,24 +171,31 @@ class Evidence:
         folder = self.out / net.name
         if (folder / f"{net.style}.ckpt").exists():
             return
-        overrides = [f"style={net.style}", f"loss.style_weight={net.weight:g}", f"run={folder}", *ARMS[net.arm]]
+        overrides = [
+            f"style={net.style}",
+            f"loss.style_weight={net.weight:g}",
+            f"run={folder}",
+            *ARMS.get(net.arm, ARMS[CANVAS]),
+        ]
         print(f"{net.name}: trains", file=sys.stderr, flush=True)
         with open(self.out / f"{net.name}.log", "a", encoding="utf-8") as log:
-            command = [sys.executable, "train.py", *SHARED, *self.options.settings, *overrides]
+            command = [sys.executable, "-c", TRAIN, net.arm, *SHARED, *self.options.settings, *overrides]
             subprocess.run(command, cwd=ROOT, check=True, stdout=log, stderr=log)
 
     def judge(self, net: Net) -> None:
         """Judges a trained net, clip by clip."""
-        if net.name in self.found["clips"]:
-            return
         print(f"{net.name}: is judged", file=sys.stderr, flush=True)
-        checkpoint, vgg = load_checkpoint(self.out / net.name / f"{net.style}.ckpt"), load_vgg()
+        vgg = load_vgg()
+        with law(net.arm):  # the net is built with its constants
+            checkpoint = load_checkpoint(self.out / net.name / f"{net.style}.ckpt")
         grams = {net.name: known_grams(known_style_picture(checkpoint, None, None), net.style, vgg)}
         found: dict[str, dict[str, Any]] = {net.name: {}, "input": {}}
         for clip, path in self.clips.items():
             rendition = net_rendition(checkpoint.net, LookSettings(smooth=0.0))._replace(probe=None)
             source = ClipFile(path, self.options.max_side, self.options.frames)
-            for name, numbers in evaluate_clip(source, {net.name: rendition}, vgg, grams).items():
+            with law(net.arm):
+                judged = evaluate_clip(source, {net.name: rendition}, vgg, grams)
+            for name, numbers in judged.items():
                 found[name][clip] = {metric: rounded(numbers[metric]) for metric in KEPT}
         self.found["clips"] |= found
         with replaced(self.out / "results.json") as part:
@@ -194,13 +236,15 @@ def main() -> None:
     parser.add_argument("settings", nargs="+", help="of train.py, for all arms: data.root=PHOTOS net=lite seed=1")
     parser.add_argument("--clips", nargs="+", required=True, help="to judge on: files or folders")
     parser.add_argument("--styles", nargs="+", default=["picasso", "wave"])
+    parser.add_argument("--arms", nargs="+", default=[*ARMS], choices=ARMS, help="which; none is always there")
+    parser.add_argument("--laws", nargs="+", default=[], help="canvas.GRAINS=[4,8,16] net.EPSILON=1e-3: see above")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "temporal")
     parser.add_argument("--frames", type=int, default=12, help="of each clip that is judged; losses: of the first")
     parser.add_argument("--max-side", type=int, default=384, help="of the frames that are judged, pixels")
     options = parser.parse_args()
     try:
         evidence, chosen, weight = Evidence(options), [], FIRST_WEIGHT
-        for arm in ARMS:
+        for arm in dict.fromkeys(["none", *options.arms, *options.laws]):
             for style in options.styles:
                 nets = evidence.trials(style, arm, PLAIN_WEIGHT if arm == "none" else weight)
                 chosen.append(nets[-1])

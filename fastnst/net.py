@@ -16,6 +16,7 @@ from fastnst.errors import ConfigError
 PRESETS = {"johnson": (32, 64, 128), "half": (16, 32, 64), "lite": (0, 24, 64)}  # see `StylizationNet.channels`
 STRIDE = 4  # two stride-2 convolutions: the net works on multiples of this
 CANVAS_WEIGHT = 0.3  # deviation of the canvas' first weights, in units of that of the others
+EPSILON = 1e-5  # what a norm layer adds to a variance
 SMALLEST = 8  # reflection padding inside the net needs at least this many pixels a side
 
 
@@ -252,7 +253,7 @@ class ConvNorm(nn.Sequential):
             nn.Conv2d(in_channels, out_channels, 1)
             if separable
             else reflected_conv(in_channels, out_channels, kernel_size, stride),
-            nn.InstanceNorm2d(out_channels, affine=True),
+            nn.InstanceNorm2d(out_channels, EPSILON, affine=True),
         )
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]

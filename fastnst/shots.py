@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fastnst.canvas import TEXTURE, CarriedCanvas, fixed_canvas
 from fastnst.flow import at_full_size, backward_flow, half_luma
-from fastnst.net import Statistics, StylizationNet
+from fastnst.net import EPSILON, Statistics, StylizationNet
 from fastnst.smooth import MotionAverage
 from fastnst.tiles import Tiled
 
@@ -29,7 +29,6 @@ HASTE = 5.0  # what the squared distance between the two adds to that weight
 SMALL = (36, 64)  # height and width at which frames are compared, pixels
 CUT_LIKENESS = 0.5  # two frames of one shot are at least this like each other
 CUT_COLOURS = 0.25  # and frames of two shots differ in at least this share of their colours
-EPSILON = 1e-5  # what instance norm adds to a variance
 BINS = 4  # of the colour histogram, per channel
 
 

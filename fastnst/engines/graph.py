@@ -11,8 +11,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from fastnst.net import SMALLEST, STRIDE, Blur, ConvNorm, ResidualBlock, StylizationNet, padding_to_fit
-from fastnst.shots import EPSILON, HASTE
+from fastnst.net import EPSILON, SMALLEST, STRIDE, Blur, ConvNorm, ResidualBlock, StylizationNet, padding_to_fit
+from fastnst.shots import HASTE
 
 Values = Mapping[str, tuple[int, list[Any]]]  # by name, each its type and shape
 OPSET, IR = 17, 8  # of 2022: all runtimes of the last years read them
