@@ -13,7 +13,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-LOSSES = ("content_loss", "style_loss", "tone_loss", "palette_loss", "tv_loss", "temporal_loss")
+LOSSES = ("content_loss", "structure_loss", "style_loss", "tone_loss", "palette_loss", "tv_loss", "temporal_loss")
 ROWS = 10  # of the table
 
 

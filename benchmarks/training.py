@@ -21,8 +21,8 @@ from speed import Arm, measured_ms, picture_in_motion, write_table
 
 from fastnst import cli
 from fastnst.flow import warp
-from fastnst.losses import content_loss, temporal_loss, tone_loss, total_variation_loss
-from fastnst.settings import TrainSettings
+from fastnst.losses import content_loss, structure_loss, temporal_loss, tone_loss, total_variation_loss
+from fastnst.settings import STRUCTURE_LAYER, TrainSettings
 from fastnst.training.__main__ import with_trainer
 from fastnst.training.module import StyleTransfer
 from fastnst.training.run import built_module, style_of
@@ -79,7 +79,7 @@ def plain_arm(module: StyleTransfer, batch: dict[str, Any]) -> Arm:
     """Returns the plain training step."""
     module.to(memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
     weights, layer, content = module.weights, module.loss.content_layer, batch["content"]
-    layers = {layer, *module.loss.style_layers}
+    layers = module.loss.layers
 
     def loss_of() -> torch.Tensor:
         following = module.following(batch)
@@ -87,6 +87,8 @@ def plain_arm(module: StyleTransfer, batch: dict[str, Any]) -> Arm:
         features, target = module.vgg(stylized, layers), module.vgg(content, layers)
         least = module.get_buffer("least_content")
         loss = weights["content_loss"] * content_loss(features[layer], target[layer], least)
+        structure = structure_loss(features[STRUCTURE_LAYER], target[STRUCTURE_LAYER])
+        loss = loss + weights["structure_loss"] * structure
         loss = loss + weights["style_loss"] * plain_style_loss(features, module.style_grams)
         loss = loss + weights["tone_loss"] * tone_loss(stylized, content, module.get_buffer("style_tones"))
         loss = loss + weights["palette_loss"] * module.palette_loss(stylized, None)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fastnst.images import luma
 
+PLACES = 32  # a side, that the structure of a picture is compared at
 TONE = 16  # pixels; side of the squares whose light and dark is compared
 PALETTE_SQUARES = 2, 8  # pixels; sides of the squares whose colours are compared
 DIRECTIONS, QUANTILES = 16, 1024  # in which colours are compared, and how many of the style's are kept
@@ -60,6 +61,37 @@ def content_loss(
 def least_content(style: Float[Tensor, "1 channels height width"]) -> Float[Tensor, ""]:
     """Returns the `least` of `content_loss` in training, from the style's features at the content layer."""
     return FLOOR * style.square().mean()
+
+
+def unlikeness(features: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch places places"]:
+    """Returns the cosine distances between a picture's features at every two places, relative to the mean of each row.
+
+    Of large pictures the places are the means of squares, `PLACES` a side.
+    """
+    height, width = (min(PLACES, side) for side in features.shape[-2:])
+    with torch.autocast(features.device.type, enabled=False):
+        places = F.normalize(F.adaptive_avg_pool2d(features.float(), (height, width)).flatten(2), dim=1)
+        apart = 1 - places.transpose(1, 2) @ places
+        return apart / apart.mean(2, keepdim=True).clamp(min=1e-3)
+
+
+def structure_loss(
+    features: Float[Tensor, "batch channels height width"], target: Float[Tensor, "batch channels height width"]
+) -> Float[Tensor, ""]:
+    """Mean absolute difference of the `unlikeness` of a picture and of the content.
+
+    What is alike in the photo shall be painted alike, and what differs in different ways: then a cup can be told from
+    the table that it stands on, in whatever strokes and colours. The content loss asks for the photo's own edges and
+    grain as well, which are not the style's.
+
+    Args:
+        features: the stylized pictures', at a deep layer.
+        target: the contents'.
+
+    Source: self-similarity as content, Kolkin et al. 2019, arXiv:1904.12785, equation 8.
+    Differs: one layer, all places.
+    """
+    return (unlikeness(features) - unlikeness(target)).abs().mean()
 
 
 def style_loss(

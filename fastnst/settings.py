@@ -449,6 +449,9 @@ class TrainerSettings(Settings):
             raise ConfigError(f"trainer.batch_size={self.batch_size} must be a multiple of {self.devices} devices")
 
 
+STRUCTURE_LAYER: Layer = "relu4_3"  # of VGG-16; sees things of 100 pixels, and blocks of 8
+
+
 @dataclass(frozen=True, kw_only=True)
 class LossSettings(Settings):
     """What the net learns, beside holding still."""
@@ -458,7 +461,11 @@ class LossSettings(Settings):
     style_layers: tuple[Layer, ...] = option(
         ("relu1_2", "relu2_2", "relu3_3", "relu4_3"), "of VGG-16; later ones see larger shapes"
     )
-    content_weight: float = option(1.0, "raise it to keep more of the photo", low=0, high=WEIGHT)
+    content_weight: float = option(0.5, "raise it to keep more of the photo's edges and grain", low=0, high=WEIGHT)
+    structure_weight: float = option(
+        40.0, "raise it for things that can be told apart: what is alike in the photo is painted alike",
+        low=0, high=WEIGHT,
+    )  # fmt: skip
     style_weight: float = option(
         10.0, "raise it for more style, and temporal.weight by the same factor", low=0, high=WEIGHT
     )
@@ -471,6 +478,16 @@ class LossSettings(Settings):
         low=0, high=WEIGHT,
     )  # fmt: skip
     tv_weight: float = option(1.0, "raise it for smoother areas", low=0, high=WEIGHT)
+
+    @property
+    def content_layers(self) -> frozenset[Layer]:
+        """Layers that contents are compared at."""
+        return frozenset({self.content_layer, STRUCTURE_LAYER})
+
+    @property
+    def layers(self) -> frozenset[Layer]:
+        """Layers that stylized pictures are compared at."""
+        return self.content_layers.union(self.style_layers)
 
 
 @dataclass(frozen=True, kw_only=True)

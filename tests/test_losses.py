@@ -7,12 +7,14 @@ from fastnst.losses import (
     gram_matrix,
     palette,
     palette_loss,
+    structure_loss,
     style_loss,
     temporal_loss,
     tone_loss,
     tone_range,
     tones,
     total_variation_loss,
+    unlikeness,
 )
 
 
@@ -156,6 +158,25 @@ def test_tone_loss_is_0_where_photo_and_painting_are_equally_far_from_their_mean
     assert tone_loss(stylized.flip(0), content, wanted).item() == pytest.approx(4, rel=1e-5)  # two deviations off
     each = torch.cat([wanted, torch.tensor([[0.2, 0.1]])])  # the second picture has another style, whose mean is 0.2
     assert tone_loss(stylized, content, each).item() == pytest.approx(0.5, rel=1e-5)
+
+
+def test_structure_loss_asks_what_is_alike_and_not_how_it_looks():
+    """Of features of two places that are one thing and two that are another, in other features."""
+    content = torch.zeros(1, 3, 2, 2)
+    content[:, 0, 0], content[:, 1, 1] = 1.0, 2.0
+    painted = content.roll(1, 1) * 5
+    assert structure_loss(painted, content).item() == pytest.approx(0, abs=1e-6)
+    mixed = torch.zeros(1, 3, 2, 2)
+    mixed[:, 0, :, 0], mixed[:, 1, :, 1] = 1.0, 1.0  # columns are alike, not rows
+    assert structure_loss(mixed, content).item() == pytest.approx(1)  # half of all pairs are wrong, by 2 means
+
+
+def test_structure_loss_compares_large_pictures_at_few_places_and_flat_ones_without_a_fault():
+    assert unlikeness(torch.rand(1, 4, 40, 20)).shape == (1, 32 * 20, 32 * 20)
+    flat = torch.zeros(1, 4, 5, 5, requires_grad=True)
+    structure_loss(flat, torch.rand(1, 4, 5, 5)).backward()
+    assert flat.grad is not None
+    assert flat.grad.isfinite().all()
 
 
 def test_palette_loss_is_0_for_the_same_colours_wherever_they_are():

@@ -26,6 +26,7 @@ from fastnst.losses import (
     least_content,
     palette,
     palette_loss,
+    structure_loss,
     style_loss,
     tone_loss,
     tone_range,
@@ -33,16 +34,18 @@ from fastnst.losses import (
 )
 from fastnst.progress import Progress
 from fastnst.samples import sample_photos
-from fastnst.settings import LookSettings, LossSettings, ObjectiveSettings
+from fastnst.settings import STRUCTURE_LAYER, LookSettings, LossSettings, ObjectiveSettings
 from fastnst.stylizer import find_device, stream_of
 from fastnst.vgg import VGGFeatures, load_vgg
 
 JOHNSON_HISTORY = 100  # steps that the curvature is estimated from, as in Torch's L-BFGS, which Johnson used
+OLDER = {"content_weight": 1.0, "structure_weight": 0.0, "tone_weight": 0.0, "palette_weight": 0.0}  # of older nets
 COUNT_LEGEND = """\
 evaluations: of loss and gradient together, by L-BFGS (strong Wolfe line search, history of {history}), from the content
 itself, until the loss is no higher than the net's; iterations are fewer, as a line search may take several.
-The objective is the training's without its temporal loss: content x {content:g}, style x {style:g}, tones x {tone:g},
-palette x {palette:g}, total variation x {tv:g}; the content loss with the floor that training has for flat contents.
+The objective is the training's without its temporal loss: content x {content:g}, structure x {structure:g},
+style x {style:g}, tones x {tone:g}, palette x {palette:g}, total variation x {tv:g}; the content loss with the floor
+that training has for flat contents.
 L-BFGS may leave [0, 1], nets may not."""
 
 
@@ -65,18 +68,19 @@ class TrainingObjective:
     ) -> None:
         self.vgg, self.loss, self._shown = vgg, loss, content
         with torch.no_grad():
-            features = vgg(style, {loss.content_layer, *loss.style_layers})
+            features = vgg(style, loss.layers)
             self._tones, self._palette = tone_range(style), palette(style)
             self._least = least_content(features[loss.content_layer]).item()
             self._grams = {layer: gram_matrix(features[layer]) for layer in loss.style_layers}
-            self._content = vgg(content, {loss.content_layer})[loss.content_layer]
+            self._content = vgg(content, loss.content_layers)
 
     def __call__(self, picture: Float[Tensor, "1 3 height width"]) -> Float[Tensor, ""]:
         """Returns the weighted loss."""
-        loss = self.loss
-        features = self.vgg(picture, {loss.content_layer, *loss.style_layers})
+        loss, layer = self.loss, self.loss.content_layer
+        features = self.vgg(picture, loss.layers)
         return (
-            loss.content_weight * content_loss(features[loss.content_layer], self._content, self._least)
+            loss.content_weight * content_loss(features[layer], self._content[layer], self._least)
+            + loss.structure_weight * structure_loss(features[STRUCTURE_LAYER], self._content[STRUCTURE_LAYER])
             + loss.style_weight * style_loss(features, self._grams)
             + loss.tone_weight * tone_loss(picture, self._shown, self._tones)
             + loss.palette_weight * palette_loss(picture, self._palette)
@@ -117,6 +121,7 @@ def count_evaluations(settings: ObjectiveSettings) -> None:
     loss = loss_of(checkpoint.recipe)
     weights = {
         "content": loss.content_weight,
+        "structure": loss.structure_weight,
         "style": loss.style_weight,
         "tone": loss.tone_weight,
         "palette": loss.palette_weight,
@@ -168,14 +173,13 @@ def needed(objective: TrainingObjective, content: Tensor, target: float, limit: 
 
 
 def loss_of(recipe: dict[str, Any]) -> LossSettings:
-    """Returns the layers and weights that a net was trained with; the defaults for what its recipe does not say.
+    """Returns the layers and weights that a net was trained with; what its recipe does not say is as it then was.
 
     Raises:
         ConfigError: the recipe makes no sense.
     """
     nested = recipe.get("loss")
-    older = {"tone_weight": 0.0, "palette_weight": 0.0}  # nets that do not say it were trained without
-    said = older | (nested if isinstance(nested, dict) else {})
+    said = OLDER | (nested if isinstance(nested, dict) else {})
     said = said | {name.removeprefix("loss."): value for name, value in recipe.items() if name.startswith("loss.")}
     known = LossSettings().by_name()
     return LossSettings.of({name: value for name, value in said.items() if f"loss.{name}" in known})

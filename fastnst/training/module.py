@@ -24,6 +24,7 @@ from fastnst.losses import (
     least_content,
     palette,
     palette_loss,
+    structure_loss,
     style_loss,
     temporal_loss,
     tone_loss,
@@ -31,7 +32,7 @@ from fastnst.losses import (
     total_variation_loss,
 )
 from fastnst.net import StylizationNet
-from fastnst.settings import LossSettings, TemporalSettings, TrainerSettings
+from fastnst.settings import STRUCTURE_LAYER, LossSettings, TemporalSettings, TrainerSettings
 from fastnst.training.pairs import NextFrame, make_pair, next_frames
 from fastnst.vgg import VGGFeatures
 
@@ -72,6 +73,7 @@ class StyleTransfer(pl.LightningModule):
         self.loss, self.temporal, self.trainer_settings = loss, temporal, trainer
         self.weights = {
             "content_loss": loss.content_weight,
+            "structure_loss": loss.structure_weight,
             "style_loss": loss.style_weight,
             "tone_loss": loss.tone_weight,
             "palette_loss": loss.palette_weight,
@@ -80,7 +82,7 @@ class StyleTransfer(pl.LightningModule):
         self.skipped = self.skipped_in_a_row = 0
         self.unreadable: set[str] = set()
         with torch.no_grad():
-            seen = [vgg(style[None], {loss.content_layer, *loss.style_layers}) for style in styles]
+            seen = [vgg(style[None], loss.layers) for style in styles]
             least = torch.stack([least_content(features[loss.content_layer]) for features in seen])
             self.register_buffer("least_content", least, persistent=False)
             ranges = torch.cat([tone_range(style[None]) for style in styles])
@@ -122,13 +124,14 @@ class StyleTransfer(pl.LightningModule):
         """
         stylized, *after = stylized.split(len(content))
         layer = self.loss.content_layer
-        features = self.vgg(stylized, {layer, *self.loss.style_layers})
+        features = self.vgg(stylized, self.loss.layers)
         with torch.no_grad():
-            target = self.vgg(content, {layer})
+            target = self.vgg(content, self.loss.content_layers)
         own = slice(None) if styles is None else styles  # the rows of the pictures' styles; of one style there is one
         grams = {name: gram[own] for name, gram in self.style_grams.items()}
         losses = {
             "content_loss": content_loss(features[layer], target[layer], self.get_buffer("least_content")[own]),
+            "structure_loss": structure_loss(features[STRUCTURE_LAYER], target[STRUCTURE_LAYER]),
             "style_loss": style_loss(features, grams),
             "tone_loss": tone_loss(stylized, content, self.get_buffer("style_tones")[own]),
             "palette_loss": self.palette_loss(stylized, styles),

@@ -208,7 +208,7 @@ def built_module(settings: TrainSettings, pictures: Mapping[str, np.ndarray]) ->
     """Returns the net with its losses, in channels-last, which is 1.1 to 1.15 times as fast."""
     module = StyleTransfer(
         net_of(settings.net, list(pictures), many=bool(settings.style.images)),
-        load_vgg(settings.vgg, [settings.loss.content_layer, *settings.loss.style_layers]),
+        load_vgg(settings.vgg, settings.loss.layers),
         [to_tensor(picture) for picture in pictures.values()],
         settings.loss,
         settings.temporal,

@@ -45,7 +45,7 @@ def test_the_count_is_1_for_a_net_that_does_nothing_and_none_for_what_nobody_rea
 def test_the_weights_are_those_of_the_recipe_old_and_new():
     assert loss_of({"loss": {"style_weight": 14, "unknown": 1}}).style_weight == 14
     assert loss_of({"loss.style_weight": 18.0, "loss.content_layer": "relu3_3"}).content_layer == "relu3_3"
-    assert loss_of({}) == LossSettings(tone_weight=0.0, palette_weight=0.0)  # older than those losses
+    assert loss_of({}) == LossSettings(content_weight=1, structure_weight=0, tone_weight=0, palette_weight=0)  # older
     with pytest.raises(ConfigError):
         loss_of({"loss.style_weight": "much"})
 

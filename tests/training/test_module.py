@@ -49,7 +49,7 @@ def test_30_steps_on_one_batch_make_every_loss_fall():
         optimizer.step()
     assert set(history[0]) == {"temporal_loss", *module.weights}
     assert "palette_loss" in history[0]
-    fell = {name: history[-1][name] < 0.9 * history[0][name] for name in history[0]}
+    fell = {name: history[-1][name] < 0.95 * history[0][name] for name in history[0]}
     assert all(fell.values()), (history[0], history[-1])
 
 
