@@ -78,20 +78,20 @@ def plain_style_loss(features: dict[str, torch.Tensor], target: dict[str, torch.
 def plain_arm(module: StyleTransfer, batch: dict[str, Any]) -> Arm:
     """Returns the plain training step."""
     module.to(memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
-    weights, layer, content = module.weights, module.loss.content_layer, batch["content"]
-    layers = module.loss.layers
+    own, content = module.perceptual, batch["content"]
+    weights, layer, layers = own.weights, own.loss.content_layer, own.loss.layers
 
     def loss_of() -> torch.Tensor:
         following = module.following(batch)
         stylized = module.net(content)
-        features, target = module.vgg(stylized, layers), module.vgg(content, layers)
-        least = module.get_buffer("least_content")
+        features, target = own.vgg(stylized, layers), own.vgg(content, layers)
+        least = own.get_buffer("least_content")
         loss = weights["content_loss"] * content_loss(features[layer], target[layer], least)
         structure = structure_loss(features[STRUCTURE_LAYER], target[STRUCTURE_LAYER])
         loss = loss + weights["structure_loss"] * structure
-        loss = loss + weights["style_loss"] * plain_style_loss(features, module.style_grams)
-        loss = loss + weights["tone_loss"] * tone_loss(stylized, content, module.get_buffer("style_tones"))
-        loss = loss + weights["palette_loss"] * module.palette_loss(stylized, None)
+        loss = loss + weights["style_loss"] * plain_style_loss(features, own.style_grams)
+        loss = loss + weights["tone_loss"] * tone_loss(stylized, content, own.get_buffer("style_tones"))
+        loss = loss + weights["palette_loss"] * own.palette_loss(stylized, None)
         loss = loss + weights["tv_loss"] * total_variation_loss(stylized)
         if following is not None:
             before = stylized if following.flow is None else warp(stylized, following.flow)

@@ -20,21 +20,10 @@ from fastnst.evaluate.contenders import known_style_picture
 from fastnst.files import PICTURES, local_name
 from fastnst.images import load_image, to_tensor
 from fastnst.lbfgs import minimized
-from fastnst.losses import (
-    content_loss,
-    gram_matrix,
-    least_content,
-    palette,
-    palette_loss,
-    structure_loss,
-    style_loss,
-    tone_loss,
-    tone_range,
-    total_variation_loss,
-)
+from fastnst.perceptual import PerceptualLoss
 from fastnst.progress import Progress
 from fastnst.samples import sample_photos
-from fastnst.settings import STRUCTURE_LAYER, LookSettings, LossSettings, ObjectiveSettings
+from fastnst.settings import LookSettings, LossSettings, ObjectiveSettings
 from fastnst.stylizer import find_device, stream_of
 from fastnst.vgg import VGGFeatures, load_vgg
 
@@ -66,26 +55,13 @@ class TrainingObjective:
         style: Float[Tensor, "1 3 style_height style_width"],
         loss: LossSettings,
     ) -> None:
-        self.vgg, self.loss, self._shown = vgg, loss, content
-        with torch.no_grad():
-            features = vgg(style, loss.layers)
-            self._tones, self._palette = tone_range(style), palette(style)
-            self._least = least_content(features[loss.content_layer]).item()
-            self._grams = {layer: gram_matrix(features[layer]) for layer in loss.style_layers}
-            self._content = vgg(content, loss.content_layers)
+        self._losses, self._content = PerceptualLoss(vgg, [style[0]], loss), content
+        self._target = self._losses.target(content)
 
     def __call__(self, picture: Float[Tensor, "1 3 height width"]) -> Float[Tensor, ""]:
         """Returns the weighted loss."""
-        loss, layer = self.loss, self.loss.content_layer
-        features = self.vgg(picture, loss.layers)
-        return (
-            loss.content_weight * content_loss(features[layer], self._content[layer], self._least)
-            + loss.structure_weight * structure_loss(features[STRUCTURE_LAYER], self._content[STRUCTURE_LAYER])
-            + loss.style_weight * style_loss(features, self._grams)
-            + loss.tone_weight * tone_loss(picture, self._shown, self._tones)
-            + loss.palette_weight * palette_loss(picture, self._palette)
-            + loss.tv_weight * total_variation_loss(picture)
-        )
+        losses = self._losses(picture, self._content, self._target)
+        return torch.stack([*self._losses.weighted(losses).values()]).sum()
 
 
 class Count(NamedTuple):

@@ -10,29 +10,16 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, distributed
-from torch.distributed.nn.functional import all_gather
+from torch import Tensor
 
 from fastnst.canvas import drawn_canvas
 from fastnst.checkpoint import is_finite
 from fastnst.errors import Diverged
 from fastnst.flow import warp
-from fastnst.losses import (
-    content_loss,
-    distillation_loss,
-    gram_matrix,
-    least_content,
-    palette,
-    palette_loss,
-    structure_loss,
-    style_loss,
-    temporal_loss,
-    tone_loss,
-    tone_range,
-    total_variation_loss,
-)
+from fastnst.losses import distillation_loss, temporal_loss
 from fastnst.net import StylizationNet
-from fastnst.settings import STRUCTURE_LAYER, LossSettings, TemporalSettings, TrainerSettings
+from fastnst.perceptual import PerceptualLoss
+from fastnst.settings import LossSettings, TemporalSettings, TrainerSettings
 from fastnst.training.pairs import NextFrame, make_pair, next_frames
 from fastnst.vgg import VGGFeatures
 
@@ -68,35 +55,11 @@ class StyleTransfer(pl.LightningModule):
     ) -> None:
         super().__init__()
         self._teacher = [] if teacher is None else [teacher]  # in a list: no part of what is trained and saved
-        self.net, self.vgg, self.pair = net, vgg, make_pair(temporal)
+        self.net, self.perceptual, self.pair = net, PerceptualLoss(vgg, styles, loss), make_pair(temporal)
         self.average = deepcopy(net).requires_grad_(False) if trainer.ema else None
-        self.loss, self.temporal, self.trainer_settings = loss, temporal, trainer
-        self.weights = {
-            "content_loss": loss.content_weight,
-            "structure_loss": loss.structure_weight,
-            "style_loss": loss.style_weight,
-            "tone_loss": loss.tone_weight,
-            "palette_loss": loss.palette_weight,
-            "tv_loss": loss.tv_weight,
-        }
+        self.temporal, self.trainer_settings = temporal, trainer
         self.skipped = self.skipped_in_a_row = 0
         self.unreadable: set[str] = set()
-        with torch.no_grad():
-            seen = [vgg(style[None], loss.layers) for style in styles]
-            least = torch.stack([least_content(features[loss.content_layer]) for features in seen])
-            self.register_buffer("least_content", least, persistent=False)
-            ranges = torch.cat([tone_range(style[None]) for style in styles])
-            self.register_buffer("style_tones", ranges, persistent=False)
-            palettes = torch.stack([palette(style[None]) for style in styles])
-            self.register_buffer("style_palettes", palettes, persistent=False)
-            for layer in loss.style_layers:
-                grams = torch.cat([gram_matrix(features[layer]) for features in seen])
-                self.register_buffer(f"style_{layer}", grams, persistent=False)
-
-    @property
-    def style_grams(self) -> dict[str, Float[Tensor, "styles channels channels"]]:
-        """The style pictures' Gram matrices by layer, computed once."""
-        return {layer: self.get_buffer(f"style_{layer}") for layer in self.loss.style_layers}
 
     def forward(self, content: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
         """Returns what validation judges: the pictures stylized, in the styles in turn if there are many."""
@@ -114,7 +77,7 @@ class StyleTransfer(pl.LightningModule):
         stylized: Float[Tensor, "pictures 3 height width"],
         styles: Int[Tensor, " batch"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """Returns the losses of `weights`, and "temporal_loss" if there are next frames; unweighted, in float32.
+        """Returns the losses of `PerceptualLoss`, and "temporal_loss" if there are next frames; unweighted, in float32.
 
         Args:
             content: the pictures.
@@ -123,40 +86,11 @@ class StyleTransfer(pl.LightningModule):
             styles: that each picture is painted in, see `styles_of`.
         """
         stylized, *after = stylized.split(len(content))
-        layer = self.loss.content_layer
-        features = self.vgg(stylized, self.loss.layers)
-        with torch.no_grad():
-            target = self.vgg(content, self.loss.content_layers)
-        own = slice(None) if styles is None else styles  # the rows of the pictures' styles; of one style there is one
-        grams = {name: gram[own] for name, gram in self.style_grams.items()}
-        losses = {
-            "content_loss": content_loss(features[layer], target[layer], self.get_buffer("least_content")[own]),
-            "structure_loss": structure_loss(features[STRUCTURE_LAYER], target[STRUCTURE_LAYER]),
-            "style_loss": style_loss(features, grams),
-            "tone_loss": tone_loss(stylized, content, self.get_buffer("style_tones")[own]),
-            "palette_loss": self.palette_loss(stylized, styles),
-            "tv_loss": total_variation_loss(stylized),
-        }
+        losses = self.perceptual(stylized, content, self.perceptual.target(content), styles)
         if following is not None:
             before = stylized.float() if following.flow is None else warp(stylized.float(), following.flow)
             losses["temporal_loss"] = temporal_loss(before, after[0], following.mask)
         return losses
-
-    def palette_loss(
-        self, stylized: Float[Tensor, "batch 3 height width"], styles: Int[Tensor, " batch"] | None
-    ) -> Float[Tensor, ""]:
-        """Returns the palette loss of the pictures of each style together, the mean over styles.
-
-        In training they are the pictures of all devices; in validation, where a device may have fewer, its own.
-        """
-        if self.training and distributed.is_initialized():
-            stylized = torch.cat(all_gather(stylized))
-            styles = None if styles is None else torch.cat(all_gather(styles))
-        palettes = self.get_buffer("style_palettes")
-        if styles is None:
-            return palette_loss(stylized, palettes[0])
-        own = [palette_loss(stylized[styles == style], palettes[style]) for style in styles.unique()]
-        return torch.stack(own).mean()
 
     def stylized(
         self,
@@ -195,7 +129,7 @@ class StyleTransfer(pl.LightningModule):
         content, following, styles = batch["content"], self.following(batch), self.styles_of(batch["seed"])
         stylized = self.stylized(self.net, content, following, batch["seed"], styles)
         losses = self.losses(content, following, stylized, styles)
-        weighted = {name: losses[name] * weight for name, weight in self.weights.items()}
+        weighted = self.perceptual.weighted(losses)
         if following is not None:
             weighted["temporal_loss"] = losses["temporal_loss"] * self.temporal.weight * self.ramp()
         total = torch.stack(list(weighted.values())).sum()

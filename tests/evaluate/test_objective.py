@@ -28,7 +28,7 @@ def test_the_objective_is_that_of_training_flat_contents_too(tiny_vgg, contrast)
     net = StylizationNet(channels=(4, 4, 4), residual_blocks=1)
     trained = StyleTransfer(net, tiny_vgg, [style[0]], loss, TemporalSettings(), TrainerSettings())
     losses = trained.losses(content, None, picture)
-    by_training = sum(trained.weights[name] * value.item() for name, value in losses.items())
+    by_training = sum(trained.perceptual.weights[name] * value.item() for name, value in losses.items())
     assert TrainingObjective(tiny_vgg, content, style, loss)(picture).item() == pytest.approx(by_training, rel=1e-5)
 
 

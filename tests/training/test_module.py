@@ -44,10 +44,10 @@ def test_30_steps_on_one_batch_make_every_loss_fall():
         losses = module.losses(content, following, module.stylized(net, content, following, [0]))
         history.append({name: loss.item() for name, loss in losses.items()})
         optimizer.zero_grad()
-        weights = {**module.weights, "temporal_loss": 100.0}
+        weights = {**module.perceptual.weights, "temporal_loss": 100.0}
         torch.stack([loss * weights[name] for name, loss in losses.items()]).sum().backward()
         optimizer.step()
-    assert set(history[0]) == {"temporal_loss", *module.weights}
+    assert set(history[0]) == {"temporal_loss", *module.perceptual.weights}
     assert "palette_loss" in history[0]
     fell = {name: history[-1][name] < 0.95 * history[0][name] for name in history[0]}
     assert all(fell.values()), (history[0], history[-1])
@@ -73,7 +73,7 @@ def test_style_picture_goes_through_the_loss_network_once(tiny_vgg):
     module = make_module(tiny_vgg)
     style = torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(1))
     expected = gram_matrix(tiny_vgg(style[None], ["relu2_2"])["relu2_2"])
-    assert torch.equal(module.style_grams["relu2_2"], expected)
+    assert torch.equal(module.perceptual.style_grams["relu2_2"], expected)
     assert all(key.startswith(("net.", "average.")) for key in module.state_dict())
 
 
