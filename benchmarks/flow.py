@@ -5,6 +5,7 @@ that those data sets give them; pairs that are missing are left out.
 
     motion      mean length of the true flow, pixels
     epe         mean end-point error of DIS over all pixels with known flow; visible: over pixels that are not occluded
+    render      the latter of `backward_flow`, along which a render carries the canvas and the average
     trusted     share of the visible pixels that `occlusion_mask` of the two DIS flows keeps
     epe trusted the same error over the pixels that are visible and trusted: those that a metric uses
     hidden      share of the occluded pixels that the mask keeps all the same (only Sintel says which are occluded;
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from fastnst.flow import dis_flow, inside, occlusion_mask, read_flo, warp
+from fastnst.flow import at_full_size, backward_flow, dis_flow, half_luma, inside, occlusion_mask, read_flo, warp
 from fastnst.images import load_image, to_tensor
 from fastnst.metrics import mean_absolute_warping_error
 
@@ -61,7 +62,9 @@ PAIRS = {
     "Middlebury Urban2": middlebury("Urban2"),
     "FlyingChairs 1": Pair(f"{CHAIRS}/img0.png", f"{CHAIRS}/img1.png", f"{CHAIRS}/flow.flo"),
 }
-COLUMNS = ("motion", "epe", "visible", "trusted", "epe trusted", "hidden", "true", "dis", "strokes", "seconds")
+COLUMNS = (
+    "motion", "epe", "visible", "render", "trusted", "epe trusted", "hidden", "true", "dis", "strokes", "seconds",
+)  # fmt: skip
 
 
 def strokes(height: int, width: int) -> Tensor:
@@ -85,6 +88,7 @@ def measure(root: Path, pair: Pair) -> list[float]:
     start = time.perf_counter()
     dis, dis_back = dis_flow(frame, next_frame), dis_flow(next_frame, frame)
     seconds = (time.perf_counter() - start) / 2
+    carried = at_full_size(backward_flow(half_luma(next_frame), half_luma(frame)), frame)
     mask = occlusion_mask(dis, dis_back)
     trusted, occluded = visible * mask, known * (1 - visible)
     distance = (dis - true).norm(dim=1, keepdim=True)
@@ -97,6 +101,7 @@ def measure(root: Path, pair: Pair) -> list[float]:
         mean(true.norm(dim=1, keepdim=True), known),
         mean(distance, known),
         mean(distance, visible),
+        mean((carried - true).norm(dim=1, keepdim=True), visible),
         mean(mask, visible),
         mean(distance, trusted),
         mean(mask, occluded),
