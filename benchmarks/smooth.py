@@ -7,7 +7,9 @@ result, and the time that one frame takes. Then the means over moving and over f
 
 `carried` is no average: it is the last plain result carried along DIS, so what Farneback's flow shows of a painting
 that follows DIS perfectly. A law sets constants of `fastnst.smooth` and is measured at amount 1, as with --laws
-CARRIED=0.8,AGREES=255. With --folder, the last frame of each clip goes there: input, plain, and at 0.8.
+CARRIED=0.8,AGREES=255. `0.5+2` also looks two frames ahead: it is the mean of the average over the frames so far and of
+that over the next two, taken backwards. With --folder, the last frame of each clip goes there: input, plain, and at
+0.8.
 """
 
 from __future__ import annotations
@@ -87,7 +89,8 @@ def made(name: str, content: Tensor, plain: Tensor) -> tuple[Tensor, float]:
         moved = zip(plain[:-1].split(1), flows, content[1:].split(1), strict=True)
         return torch.cat([plain[:1], *(fetched(one, at_full_size(flow, frame), True) for one, flow, frame in moved)]), 0
     if "=" not in name:
-        return averaged(content, plain, float(name))
+        amount, _, ahead = name.partition("+")
+        return looked_ahead(content, plain, float(amount), int(ahead or 0))
     set_to = dict(each.split("=") for each in name.split(","))
     usual = {key: getattr(law, key) for key in set_to}
     for key, value in set_to.items():
@@ -126,6 +129,18 @@ def averaged(content: Tensor, plain: Tensor, amount: float) -> tuple[Tensor, flo
         frames.append(average.next(frame, plain[t, None], at_full_size(flow, frame)))
         best = min(best, process_time() - begun)
     return torch.cat(frames), 1000 * best
+
+
+def looked_ahead(content: Tensor, plain: Tensor, amount: float, ahead: int) -> tuple[Tensor, float]:
+    """Returns the average; with frames `ahead` its mean with that over those, taken backwards; and ms a frame."""
+    average, ms = averaged(content, plain, amount)
+    if not ahead:
+        return average, ms
+    back = []
+    for t in range(len(content)):
+        then = slice(t, t + ahead + 1)
+        back.append(averaged(content[then].flip(0), plain[then].flip(0), amount)[0][-1:])
+    return (average + torch.cat(back)) / 2, ms * (1 + ahead)
 
 
 def flows_of(content: Tensor) -> list[tuple[Tensor, Tensor]]:

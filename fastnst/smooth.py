@@ -23,7 +23,7 @@ STILL, MOVING = 3.0, 9.0  # grey levels of change: up to which a square holds st
 MARGIN = 2  # squares around one that moves which follow it: strokes reach beyond what they paint
 STEADY = 0.97  # weight of the average where the input holds still, at `amount` 1
 CARRIED = 0.6  # and where it moves
-SHARPER = 0.5  # of that weight: how much detail is added where the average was carried, which blurs
+SHARPER = 0.3  # of that weight: how much detail is added where the average was carried, which blurs
 AGREES, DIFFERS = 3.0, 12.0  # grey levels between the input and what the flow fetches: trusted in full, not at all
 
 
@@ -43,7 +43,8 @@ class MotionAverage:
     def __init__(self, amount: float) -> None:
         if not 0 <= amount <= 1:
             raise ConfigError(f"smooth={amount} must be from 0 to 1")
-        self.amount, self.steady = amount, STEADY * amount * (2 - amount)
+        self.amount = amount
+        self.steady, self.carried = (weight * amount * (2 - amount) for weight in (STEADY, CARRIED))
         self.reset()
 
     def reset(self) -> None:
@@ -88,7 +89,7 @@ class MotionAverage:
         half_flow = flow.float()[..., ::2, ::2] / 2 * moves_half  # in pixels of the half
         differs = 255 * blurred(half - fetched(last["half"], half_flow)).abs().amax(1, keepdim=True)
         agrees = blurred((1 - ramp(differs, AGREES, DIFFERS)) * inside(half_flow))
-        moving = doubled(CARRIED * self.amount * agrees * moves_half, stylized)
+        moving = doubled(self.carried * agrees * moves_half, stylized)
         weight = doubled(self.steady * agrees * (1 - moves_half), stylized) + moving
         carried = fetched(last["painted"], flow.float() * doubled(moves_half, stylized), cubic=True)
         average = torch.lerp(stylized.float(), carried, weight).clamp(0, 1)

@@ -26,8 +26,8 @@ def grainy(frames, *size):
 
 @pytest.mark.parametrize("amount", [0.5, 1.0])
 def test_average_along_known_motion_is_exact(amount):
-    picture, grain, average, weight = textured(), grainy(4, 48, 64), MotionAverage(amount), amount * CARRIED
-    expected = grain[0]
+    picture, grain, average = textured(), grainy(4, 48, 64), MotionAverage(amount)
+    expected, weight = grain[0], CARRIED * amount * (2 - amount)
     for t in range(4):
         shown = average.next(picture.roll((2 * t, 4 * t), (2, 3)), grain[t], shifted_flow(4, 2) if t else None)
         sharper = 0.0
