@@ -18,7 +18,7 @@ from speed import write_table
 
 from fastnst.checkpoint import load_checkpoint
 
-STEPS = 400
+STEPS = 300
 EVERY = 10  # validations of each run
 ARMS = {
     "from scratch": ("null", STEPS),
