@@ -1,9 +1,10 @@
 """How far a new style comes from the base, beside a training from scratch: PYTHONPATH=. python benchmarks/own_style.py.
 
-For each picture two trainings with `train.py`: from scratch, STEPS long, and from the base, a tenth of that; for the first
-picture a third one, from the base, STEPS long. The loss of each is what the finished net has on the photos set aside. What is typed behind the name:
-the pictures, files that the base has not seen, and settings of `train.py`, such as `data.root=photos`. Runs that are
-there already, below `runs/own_style`, are used. The table replaces the one between the markers in RESULTS.md.
+For each picture two trainings with `train.py`: from scratch, STEPS long, and from the base, a tenth of that; for the
+first picture a third one, from the base, STEPS long. The loss of each is what the finished net has on the photos set
+aside. What is typed behind the name: the pictures, files that the base has not seen, and settings of `train.py`, such
+as `data.root=photos`. Runs that are there already, below `runs/own_style`, are used. The table replaces the one between
+the markers in RESULTS.md.
 """
 
 from __future__ import annotations
