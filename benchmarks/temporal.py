@@ -7,8 +7,8 @@ compared at one style loss: an arm's style weight is moved until its style loss 
 `MATCH`. What is typed behind the name are settings of train.py for all of them. Clips of a fixed camera tell how still
 a net holds, those of a moving one how well it follows. The judge's flow is Farneback's; DIS carries the canvas.
 
-A law sets constants of fastnst's modules, in training and for the judge: --laws canvas.GRAINS=[4,8,16] adds an arm that
-is `mixed-canvas` but for these. --arms and --styles choose which arms and styles there are.
+A law sets constants of fastnst.canvas or net, in training and for the judge: --laws canvas.GRAINS=[4,8,16] adds an arm
+that is `mixed-canvas` but for these. --arms and --styles choose which arms and styles there are.
 
 Each training is a run of train.py in a folder of its own. Stop it whenever you like: the same command goes on where it
 was, and does nothing over. Results: results.json and table.md in the folder.
@@ -17,7 +17,6 @@ was, and does nothing over. Results: results.json and table.md in the folder.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import re
@@ -28,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fastnst.net
 from fastnst import canvas, cli
 from fastnst.checkpoint import load_checkpoint
 from fastnst.errors import ConfigError, FastnstError
@@ -50,6 +50,7 @@ TRAIN = "import sys; from benchmarks.temporal import law; from fastnst.training.
 TRAIN += "with law(sys.argv.pop(1)): main()"
 SHARED = ["net.init=null", "wandb=false", "data.workers=1", "trainer.save_every=50", "resume=auto"]
 CANVAS = "mixed-canvas"
+MODULES = {"canvas": canvas, "net": fastnst.net}  # whose constants a law may set
 PLAIN_WEIGHT, FIRST_WEIGHT = 5.0, 14.0  # style weights: of `none`, and of the first trial of another arm
 MATCH, TRIALS = 0.05, 3
 WARP, FLICKER = "absolute_warping_error_1", "static_flicker"
@@ -87,12 +88,12 @@ class Net(NamedTuple):
 
 @contextmanager
 def law(text: str) -> Iterator[None]:
-    """Sets constants of modules of fastnst for a while: "canvas.GRAINS=[4,8,16],net.EPSILON=1e-3"; of `ARMS` none."""
-    changes, usual = re.findall(r"(\w+)\.(\w+)=([^=]+)(?:,|$)", text), []
+    """Sets constants of `MODULES` for a while: "canvas.GRAINS=[4,8,16],net.EPSILON=1e-3"; of `ARMS` none."""
+    changes, usual = re.findall(r"(canvas|net)\.(\w+)=([^=]+)(?:,|$)", text), []
     if not changes and text not in ARMS:
         raise ConfigError(f"--laws {text} should be like canvas.GRAINS=[4,8,16]")
     for module_name, constant, value in changes:
-        module = importlib.import_module(f"fastnst.{module_name}")
+        module = MODULES[module_name]
         usual.append((module, constant, getattr(module, constant)))
         setattr(module, constant, json.loads(value))
     try:
