@@ -20,6 +20,8 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from time import process_time
+from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -91,15 +93,9 @@ def made(name: str, content: Tensor, plain: Tensor) -> tuple[Tensor, float]:
     if "=" not in name:
         amount, _, ahead = name.partition("+")
         return looked_ahead(content, plain, float(amount), int(ahead or 0))
-    set_to = dict(each.split("=") for each in name.split(","))
-    usual = {key: getattr(law, key) for key in set_to}
-    for key, value in set_to.items():
-        setattr(law, key, float(value))
-    try:
+    set_to: dict[str, Any] = {key: float(value) for key, value in (each.split("=") for each in name.split(","))}
+    with patch.multiple(law, **set_to):
         return averaged(content, plain, 1.0)
-    finally:
-        for key, value in usual.items():
-            setattr(law, key, value)
 
 
 def line(name: str, amount: str, row: list[float]) -> str:

@@ -23,9 +23,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import fastnst.net
 from fastnst import canvas, cli
@@ -89,19 +90,16 @@ class Net(NamedTuple):
 @contextmanager
 def law(text: str) -> Iterator[None]:
     """Sets constants of `MODULES` for a while: "canvas.GRAINS=[4,8,16],net.EPSILON=1e-3"; of `ARMS` none."""
-    changes, usual = re.findall(r"(canvas|net)\.(\w+)=([^=]+)(?:,|$)", text), []
+    changes = re.findall(r"(canvas|net)\.(\w+)=([^=]+)(?:,|$)", text)
     if not changes and text not in ARMS:
         raise ConfigError(f"--laws {text} should be like canvas.GRAINS=[4,8,16]")
-    for module_name, constant, value in changes:
-        module = MODULES[module_name]
-        usual.append((module, constant, getattr(module, constant)))
-        setattr(module, constant, json.loads(value))
     try:
-        forget_canvas()
-        yield
+        with ExitStack() as stack:
+            for module, constant, value in changes:
+                stack.enter_context(patch.object(MODULES[module], constant, json.loads(value)))
+            forget_canvas()
+            yield
     finally:
-        for each in usual:
-            setattr(*each)
         forget_canvas()
 
 

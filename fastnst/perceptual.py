@@ -44,15 +44,7 @@ class PerceptualLoss(nn.Module):
         self, vgg: VGGFeatures, styles: Sequence[Float[Tensor, "3 _height _width"]], loss: LossSettings
     ) -> None:
         super().__init__()
-        self.vgg, self.loss = vgg, loss
-        self.weights = {
-            "content_loss": loss.content_weight,
-            "structure_loss": loss.structure_weight,
-            "style_loss": loss.style_weight,
-            "tone_loss": loss.tone_weight,
-            "palette_loss": loss.palette_weight,
-            "tv_loss": loss.tv_weight,
-        }
+        self.vgg, self.loss, self.weights = vgg, loss, loss.weights
         with torch.no_grad():
             seen = [vgg(style[None], loss.layers) for style in styles]
             least = torch.stack([least_content(features[loss.content_layer]) for features in seen])

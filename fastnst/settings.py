@@ -480,6 +480,18 @@ class LossSettings(Settings):
     tv_weight: float = option(1.0, "raise it for smoother areas", low=0, high=WEIGHT)
 
     @property
+    def weights(self) -> dict[str, float]:
+        """The weights of the losses, by the losses' names."""
+        return {
+            "content_loss": self.content_weight,
+            "structure_loss": self.structure_weight,
+            "style_loss": self.style_weight,
+            "tone_loss": self.tone_weight,
+            "palette_loss": self.palette_weight,
+            "tv_loss": self.tv_weight,
+        }
+
+    @property
     def content_layers(self) -> frozenset[Layer]:
         """Layers that contents are compared at."""
         return frozenset({self.content_layer, STRUCTURE_LAYER})

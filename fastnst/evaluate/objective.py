@@ -32,9 +32,9 @@ OLDER = {"content_weight": 1.0, "structure_weight": 0.0, "tone_weight": 0.0, "pa
 COUNT_LEGEND = """\
 evaluations: of loss and gradient together, by L-BFGS (strong Wolfe line search, history of {history}), from the content
 itself, until the loss is no higher than the net's; iterations are fewer, as a line search may take several.
-The objective is the training's without its temporal loss: content x {content:g}, structure x {structure:g},
-style x {style:g}, tones x {tone:g}, palette x {palette:g}, total variation x {tv:g}; the content loss with the floor
-that training has for flat contents.
+The objective is the training's without its temporal loss: content x {content_loss:g}, structure x {structure_loss:g},
+style x {style_loss:g}, tones x {tone_loss:g}, palette x {palette_loss:g}, total variation x {tv_loss:g}; the content
+loss with the floor that training has for flat contents.
 L-BFGS may leave [0, 1], nets may not."""
 
 
@@ -94,15 +94,7 @@ def count_evaluations(settings: ObjectiveSettings) -> None:
         for found in counted(checkpoint, settings, vgg, photos):
             counts.append(found)
             progress(len(counts), total, f"{found.photo} at {found.size} px: {words(found.evaluations, settings)}")
-    loss = loss_of(checkpoint.recipe)
-    weights = {
-        "content": loss.content_weight,
-        "structure": loss.structure_weight,
-        "style": loss.style_weight,
-        "tone": loss.tone_weight,
-        "palette": loss.palette_weight,
-        "tv": loss.tv_weight,
-    }
+    weights = loss_of(checkpoint.recipe).weights
     cli.report(count_tables(counts, settings))
     cli.report("\n" + COUNT_LEGEND.format(history=JOHNSON_HISTORY, **weights))
 

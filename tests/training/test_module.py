@@ -26,7 +26,7 @@ def test_30_steps_on_one_batch_make_every_loss_fall():
 
     An untrained net gives almost flat grey, whose total variation can only rise; so its last layer is turned up first.
     """
-    loss = LossSettings(tv_weight=60.0, tone_weight=5.0)
+    loss = LossSettings(structure_weight=200.0, tv_weight=60.0, tone_weight=5.0)
     torch.manual_seed(0)
     net, vgg = StylizationNet((8, 16, 16), residual_blocks=2), load_vgg("auto", loss.style_layers)
     with torch.no_grad():
@@ -49,7 +49,7 @@ def test_30_steps_on_one_batch_make_every_loss_fall():
         optimizer.step()
     assert set(history[0]) == {"temporal_loss", *module.perceptual.weights}
     assert "palette_loss" in history[0]
-    fell = {name: history[-1][name] < 0.95 * history[0][name] for name in history[0]}
+    fell = {name: history[-1][name] < 0.9 * history[0][name] for name in history[0]}
     assert all(fell.values()), (history[0], history[-1])
 
 
