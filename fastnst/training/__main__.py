@@ -35,7 +35,8 @@ def train(settings: TrainSettings) -> None:
 def with_trainer(argv: Sequence[str]) -> list[str]:
     """Returns the command line with `trainer=cpu` put in where no trainer is chosen and there is no GPU.
 
-    A command line with something wrong is left as it is: `cli.main` says what, without waiting for torch.
+    A processor that multiplies bfloat16 then trains in it, in half the time, unless another precision is typed. A
+    command line with something wrong is left as it is: `cli.main` says what, without waiting for torch.
     """
     if any(argument.startswith(("trainer=", "-")) for argument in argv):
         return list(argv)
@@ -45,7 +46,11 @@ def with_trainer(argv: Sequence[str]) -> list[str]:
         return list(argv)
     import torch
 
-    return list(argv) if torch.cuda.is_available() else ["trainer=cpu", *argv]
+    if torch.cuda.is_available():
+        return list(argv)
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # not there in older versions of torch
+    faster = (able.get("avx512_bf16") or able.get("amx_bf16")) and not any("trainer.precision" in each for each in argv)
+    return ["trainer=cpu", *(["trainer.precision=bf16-mixed"] if faster else []), *argv]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 import pytest
+import torch
 
 from fastnst import cli
 from fastnst.errors import ConfigError
 from fastnst.net import PRESETS
 from fastnst.schema import entries
 from fastnst.settings import Layer, TrainSettings
+from fastnst.training.__main__ import with_trainer
 from fastnst.training.pairs import PATTERNS
 from fastnst.vgg import LAYERS
 
@@ -43,6 +45,30 @@ def test_choice_of_a_file_sets_what_differs_and_nothing_else():
         )
     }
     assert cli.load(TrainSettings, []).by_name() == plain
+
+
+@pytest.mark.parametrize(
+    ("able", "typed", "precision"),
+    [
+        ({"avx512_bf16": True}, [], "bf16-mixed"),
+        ({"amx_bf16": True}, ["style=wave"], "bf16-mixed"),
+        ({"avx512_bf16": True}, ["trainer.precision=32-true"], "32-true"),
+        ({"avx512_bf16": True}, ["trainer=cpu"], "32-true"),
+        ({"avx512_bf16": False, "avx2": True}, [], "32-true"),
+    ],
+)
+def test_without_a_gpu_and_a_chosen_trainer_a_processor_trains_in_what_it_is_fast_in(
+    monkeypatch, able, typed, precision
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    trainer = cli.load(TrainSettings, with_trainer(typed)).trainer
+    assert (trainer.accelerator, trainer.image_size, trainer.precision) == ("cpu", 128, precision)
+
+
+def test_with_a_gpu_the_command_line_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert with_trainer(["style=wave"]) == ["style=wave"]
 
 
 def test_lists_of_names_are_those_of_the_modules():
