@@ -31,8 +31,12 @@ ORIGIN = 512  # pixels; where in the field a picture begins, so that a canvas ma
 SLOW, FAST = 0.25, 0.5  # pixels a frame: up to which flow is taken for noise, and from which for motion
 CELL = 4  # pixels; the side of the squares that a map has one offset for
 CALM, BUSY = 1.5, 4.5  # grey levels of change: the same
-THINGS, CAMERA = 0.35, 0.5  # share of a picture that moves: up to which things move in it, and from which the camera
-SHAKES, PANS = 0.8, 1.2  # pixels a frame, the median: up to which the camera only shakes, and from which it moves on
+FAINT, CLEAR = 1.0, 5.0  # grey levels from cell to cell: up to which there is no edge, and from which there is one
+# share of the edges that hold still: up to which the camera moves, and from which it does not
+PANS, STANDS = 0.15, 0.35
+AREA = 9  # cells; the side of the squares in which flows are compared
+# squared mean of the flows in a square by the mean of their squares: up to which they differ, and from which are one
+MIXED, ONE = 0.8, 0.98
 SEEN, HIDDEN = 6.0, 18.0  # grey levels between a frame and what the flow brings: trusted in full, not at all
 TORN = 0.7  # change of the map from pixel to pixel above which it is mended
 STRETCHED, MOST = 0.45, 0.4  # change above which it is stretched too far; share of such pixels that asks for a new one
@@ -211,8 +215,9 @@ class CarriedCanvas:
 def moves(flow: np.ndarray, cells: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Returns how far each cell moves in truth, 0 to 1, (rows, columns) float32: the flow of noise is no motion.
 
-    Only what changes can be seen to move. But where most of a picture does, and fast enough, the camera moves, and flat
-    walls and skies, which change little, move with it: there the flow alone decides.
+    Only what changes can be seen to move. But where the camera moves, flat walls and skies, which change little, move
+    with it: there the flow is followed where it is one with the flow around it, which that of noise is not. Edges tell
+    whether the camera moves: if it holds still, most of them do.
 
     Args:
         flow: (rows, columns, 2), pixels.
@@ -220,10 +225,13 @@ def moves(flow: np.ndarray, cells: np.ndarray, before: np.ndarray) -> np.ndarray
         before: the same of the frame before.
     """
     speed, change = np.hypot(flow[..., 0], flow[..., 1]), cv2.blur(cv2.absdiff(cells, before), (3, 3))
-    flows = ramp(speed, SLOW, FAST)
-    seen = flows * ramp(change, CALM, BUSY)
-    camera = ramp(seen.mean(), THINGS, CAMERA) * ramp(np.median(speed), SHAKES, PANS)
-    return cv2.blur(np.maximum(seen, camera * flows).astype(np.float32), (3, 3))
+    seen = ramp(speed, SLOW, FAST) * ramp(change, CALM, BUSY)
+    slopes = [cv2.Sobel(cells, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1))]
+    edges = ramp(np.hypot(*slopes), FAINT, CLEAR)
+    camera = 1 - ramp((edges * (speed < SLOW)).sum() / max(edges.sum(), 1.0), PANS, STANDS)
+    mean, square = (cv2.blur(each, (AREA, AREA)) for each in (flow, np.square(speed)))
+    one = ramp(np.square(mean).sum(-1) / (square + np.float32(1e-3)), MIXED, ONE)
+    return cv2.blur(np.maximum(seen, camera * one).astype(np.float32), (3, 3))
 
 
 def stretch(offsets: np.ndarray) -> np.ndarray:

@@ -83,10 +83,11 @@ def flow_of(shift: float, shape: tuple[int, int] = (96, 128)) -> np.ndarray:
 
 
 def test_canvas_of_a_still_picture_with_noise_stays_to_the_bit():
-    carried, (half,) = CarriedCanvas(1.0), halves(0)
-    noisy = np.clip(half.astype(int) + np.random.default_rng(1).integers(-2, 3, half.shape), 0, 255).astype(np.uint8)
+    carried, (half,), draw = CarriedCanvas(1.0), halves(0), np.random.default_rng(1)
+    noisy = np.clip(half.astype(int) + draw.integers(-2, 3, half.shape), 0, 255).astype(np.uint8)
     first = carried.next(half, None, 192, 256)
-    assert torch.equal(carried.next(noisy, flow_of(0.4), 192, 256), first)
+    of_noise = draw.normal(0, 0.4, (*half.shape, 2)).astype(np.float32)
+    assert torch.equal(carried.next(noisy, of_noise, 192, 256), first)
     assert torch.equal(first, fixed_canvas(192, 256))
 
 
@@ -109,14 +110,19 @@ def test_canvas_is_never_blurred_however_long_it_is_carried():
     assert abs(float(canvas.diff(dim=3).std() / first) - 1) < 0.05
 
 
-@pytest.mark.parametrize(("changing", "speed", "moves_there"), [(0.2, 2.0, 0.0), (0.8, 2.0, 1.0), (0.8, 0.7, 0.0)])
-def test_flat_parts_move_along_where_most_of_the_picture_does(changing, speed, moves_there):
-    before = np.zeros((40, 50), np.float32)
-    cells = before.copy()
-    cells[:, : round(50 * changing)] = 9.0  # the rest is a flat wall: nothing changes there
-    found = moves(np.full((40, 50, 2), (speed, 0), np.float32), cells, before)
-    assert found[:, :5].min() == 1
-    assert found[:, -3:].mean() == pytest.approx(moves_there, abs=1e-6)
+@pytest.mark.parametrize(
+    ("moving", "wall", "moves_there"), [("all", 1.0, 1.0), ("all", 0.0, 0.0), ("half", 1.0, 0.0), ("nothing", 1.0, 0.0)]
+)
+def test_a_wall_moves_along_where_its_flow_is_one_and_the_edges_move(moving, wall, moves_there):
+    draw = np.random.default_rng(2)
+    cells, flow = np.full((40, 90), 128, np.float32), np.zeros((40, 90, 2), np.float32)
+    cells[:, :50] = draw.integers(0, 256, (40, 50))  # edges; the rest is a wall
+    flow[:, : {"all": 50, "half": 25, "nothing": 0}[moving], 0] = 1.5
+    flow[:, 50:] = draw.normal(0, 1, (40, 40, 2)) * (1 - wall)  # noise, or what OpenCV fills in
+    flow[:, 50:, 0] += 1.5 * wall
+    found = moves(flow, cells, np.roll(cells, 1, 1))
+    assert found[:, -20:].mean() == pytest.approx(moves_there, abs=0.02)
+    assert found[5:-5, 5:20].mean() == (moving != "nothing")
 
 
 def test_canvas_that_is_stretched_too_far_gives_way_to_a_new_one_without_losing_contrast():
