@@ -26,7 +26,17 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from fastnst.flow import at_full_size, backward_flow, dis_flow, half_luma, inside, occlusion_mask, read_flo, warp
+from fastnst.flow import (
+    at_full_size,
+    backward_flow,
+    dis_flow,
+    half_luma,
+    halved,
+    inside,
+    occlusion_mask,
+    read_flo,
+    warp,
+)
 from fastnst.images import load_image, to_tensor
 from fastnst.metrics import mean_absolute_warping_error
 
@@ -88,7 +98,7 @@ def measure(root: Path, pair: Pair) -> list[float]:
     start = time.perf_counter()
     dis, dis_back = dis_flow(frame, next_frame), dis_flow(next_frame, frame)
     seconds = (time.perf_counter() - start) / 2
-    carried = at_full_size(backward_flow(half_luma(next_frame), half_luma(frame)), frame)
+    carried = at_full_size(backward_flow(*(half_luma(halved(each)) for each in (next_frame, frame))), frame)
     mask = occlusion_mask(dis, dis_back)
     trusted, occluded = visible * mask, known * (1 - visible)
     distance = (dis - true).norm(dim=1, keepdim=True)

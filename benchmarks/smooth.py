@@ -30,7 +30,7 @@ from torch import Tensor
 
 import fastnst.smooth as law
 from fastnst.checkpoint import load_checkpoint
-from fastnst.flow import at_full_size, backward_flow, fetched, half_luma, occlusion_mask
+from fastnst.flow import at_full_size, backward_flow, fetched, half_luma, halved, occlusion_mask
 from fastnst.images import load_image, luma, save_image, to_array, to_float, to_tensor, to_uint8
 from fastnst.losses import gram_matrix, style_loss
 from fastnst.metrics import mean_absolute_warping_error, static_flicker, static_mask
@@ -87,7 +87,7 @@ def main() -> None:
 def made(name: str, content: Tensor, plain: Tensor) -> tuple[Tensor, float]:
     """Returns what an amount or a law makes of the plain result, and ms a frame; or the plain result, carried."""
     if name == CARRIED:
-        flows = [backward_flow(*map(half_luma, pair)) for pair in pairwise(content.split(1))]
+        flows = [backward_flow(*pair) for pair in pairwise(half_luma(halved(frame)) for frame in content.split(1))]
         moved = zip(plain[:-1].split(1), flows, content[1:].split(1), strict=True)
         return torch.cat([plain[:1], *(fetched(one, at_full_size(flow, frame), True) for one, flow, frame in moved)]), 0
     if "=" not in name:
@@ -118,12 +118,14 @@ def read(path: Path) -> Tensor:
 def averaged(content: Tensor, plain: Tensor, amount: float) -> tuple[Tensor, float]:
     """Returns the average of the plain result along the motion, and how long a frame takes, flow included, ms."""
     average, frames, best = MotionAverage(amount), [plain[:1]], float("inf")
-    average.next(content[:1], plain[:1], None)
+    before = halved(content[:1])
+    average.next(before, plain[:1], None)
     for t in range(1, len(content)):
-        frame, begun = content[t, None], process_time()
-        flow = backward_flow(half_luma(content[t - 1, None]), half_luma(frame))
-        frames.append(average.next(frame, plain[t, None], at_full_size(flow, frame)))
-        best = min(best, process_time() - begun)
+        begun = process_time()
+        half = halved(content[t, None])
+        flow = backward_flow(half_luma(before), half_luma(half))
+        frames.append(average.next(half, plain[t, None], flow))
+        best, before = min(best, process_time() - begun), half
     return torch.cat(frames), 1000 * best
 
 

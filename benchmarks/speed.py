@@ -2,8 +2,8 @@
 
 The plain loop: johnson in eager PyTorch, NCHW, float32, a frame at a time. All arms take turns in one process, so
 that a busy machine slows all of them alike. `file CLIP` measures from file to file instead; there the plain
-loop reads and writes with OpenCV. `growth` measures how cost grows with pixels and with frames. The table replaces the
-one between the markers in RESULTS.md.
+loop reads and writes with OpenCV. `growth` measures how cost grows with pixels and with frames, `around CLIP` what the
+flow, the canvas and `smooth` add to a net. The table replaces the one between the markers in RESULTS.md.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from fastnst.engines.engine import PACKAGES, lacking
 from fastnst.net import PRESETS, StylizationNet
 from fastnst.settings import LookSettings, VideoSettings
 from fastnst.stylizer import Stylizer
+from fastnst.video.reader import VideoReader
 
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).parent / "RESULTS.md")
 ROUNDS, FRAMES = 3, 8  # turns of each arm, and frames in each turn: the statistics are measured in one of eight
 GROWING_SIZES = ((320, 180), (640, 360), (1280, 720), (1920, 1080))
 GROWING_COUNTS = (24, 96, 384, 768)  # frames
 REFERENCE = "plain loop, johnson"
+TINY = "a net of 4 channels"
 Arm = Callable[[], None]
 
 
@@ -117,6 +119,23 @@ def plain_file(net: StylizationNet, clip: Path, out: Path) -> None:
         writer.write(np.ascontiguousarray(stylized))
     if writer is not None:
         writer.release()
+
+
+def around_arms(clip: Path) -> dict[str, tuple[Arm, int]]:
+    """Returns what is measured around a net that is next to nothing, on the first frames of a clip, there and back."""
+    with VideoReader(clip, batch=FRAMES, max_side=640) as reader:
+        pixels = next(iter(reader)).pixels
+    frames = torch.cat([pixels, pixels.flip(0)])
+    net = StylizationNet((0, 4, 4), residual_blocks=1, canvas=True)
+    arms = {}
+    for name, motion, smooth in (
+        (TINY, "fixed", 0.0), ("the canvas along the motion", "flow", 0.0),
+        ("smooth=0.5", "fixed", 0.5), ("both", "flow", 0.5),
+    ):  # fmt: skip
+        stylizer = Stylizer(net, "cpu")
+        stream = stylizer.stream(LookSettings(canvas_motion=motion, smooth=smooth))  # pyright: ignore
+        arms[name] = (lambda s=stylizer, stream=stream: void(s.frames(frames, stream)), len(frames))
+    return arms
 
 
 def growth_by_pixels() -> list[str]:
@@ -221,6 +240,16 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows = measured(file_arms(Path(what[1]), Path(folder)))
         return write_table("speed from file to file", [about, "", *head, *rows])
+    if what[0] == "around":
+        times = measured_ms(around_arms(Path(what[1])))
+        rows = [
+            f"| {name} | {each.processor:.1f} | {each.low:.1f}-{each.high:.1f} | "
+            f"{each.processor - times[TINY].processor:.1f} |"
+            for name, each in times.items()
+        ]
+        head = ["| arm | processor, ms a frame | spread | above the net |", "|---|---|---|---|"]
+        name = f"around the net, {Path(what[1]).stem}"
+        return write_table(name, [f"At most 640 pixels wide or high; {about}", "", *head, *rows])
     if what[0] == "growth":
         head = ["| net | frame | processor, ms a frame | spread | ns a pixel |", "|---|---|---|---|---|"]
         rows = growth_by_pixels()

@@ -241,7 +241,8 @@ def stretch(offsets: np.ndarray) -> np.ndarray:
         offsets: (rows, columns, 2), pixels.
     """
     slopes = [cv2.Sobel(offsets, cv2.CV_32F, *axes, scale=1 / 8 / CELL) for axes in ((1, 0), (0, 1))]
-    return np.sqrt(sum(np.square(slope).sum(-1) for slope in slopes))
+    squared = np.square(slopes[0]) + np.square(slopes[1])
+    return np.sqrt(squared[..., 0] + squared[..., 1])
 
 
 def mended(offsets: np.ndarray, trusted: np.ndarray) -> np.ndarray:

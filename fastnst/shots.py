@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fastnst.canvas import TEXTURE, CarriedCanvas, fixed_canvas
-from fastnst.flow import at_full_size, backward_flow, half_luma
+from fastnst.flow import backward_flow, half_luma, halved
 from fastnst.net import EPSILON, Statistics, StylizationNet
 from fastnst.smooth import MotionAverage
 from fastnst.tiles import Tiled
@@ -165,20 +165,21 @@ class Shot(nn.Module):
         small = F.interpolate(frame.float(), SMALL, mode="area")
         if self.before is not None and is_cut(self.before, small):
             self.reset()
-        self.before, flow = small, None
+        self.before, half, flow = small, None, None
         height, width = frame.shape[-2:]
         if self.needs_flow:
-            half = half_luma(frame)
-            if self.halved is not None and self.halved.shape == half.shape:
-                flow = backward_flow(self.halved, half)
-            self.halved = half
+            half = halved(frame)
+            levels = half_luma(half)
+            if self.halved is not None and self.halved.shape == levels.shape:
+                flow = backward_flow(self.halved, levels)
+            self.halved = levels
         if self.canvas is None:
             stylized = self.stylize(frame)
         else:
             stylized = self.stylize(frame, self.canvas.next(self.halved, flow, height, width))
-        if self.average is None:
+        if self.average is None or half is None:
             return stylized
-        return self.average.next(frame, stylized, None if flow is None else at_full_size(flow, frame))
+        return self.average.next(half, stylized, flow)
 
     def stylize(
         self, frame: Float[Tensor, "1 3 height width"], canvas: Float[Tensor, "1 1 height width"] | None = None

@@ -16,11 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastnst.errors import ConfigError
-from fastnst.flow import fetched, inside, ramp
+from fastnst.flow import by_plane, fetched, halved, inside, ramp
 
-SQUARE = 4  # pixels; the input is compared by the means of squares of this side, which takes away grain
-STILL, MOVING = 3.0, 9.0  # grey levels of change: up to which a square holds still, and from which it moves
-MARGIN = 2  # squares around one that moves which follow it: strokes reach beyond what they paint
+STILL, MOVING = 3.0, 9.0  # grey levels of change: up to which a cell, the mean of 4 x 4 pixels, holds still, and moves
+MARGIN = 2  # cells around one that moves which follow it: strokes reach beyond what they paint
 STEADY = 0.97  # weight of the average where the input holds still, at `amount` 1
 CARRIED = 0.6  # and where it moves
 SHARPER = 0.3  # of that weight: how much detail is added where the average was carried, which blurs
@@ -61,62 +60,66 @@ class MotionAverage:
 
     def next(
         self,
-        content: Float[Tensor, "1 3 height width"],
+        half: Float[Tensor, "1 3 rows columns"],
         stylized: Float[Tensor, "1 3 height width"],
-        flow: Float[Tensor, "1 2 height width"] | None,
+        flow: Float[np.ndarray, "rows columns 2"] | None,
     ) -> Float[Tensor, "1 3 height width"]:
         """Returns the painting of the stream's next frame, averaged with those before.
 
         Args:
-            content: the frame, in [0, 1].
+            half: the frame at half its size, in [0, 1], see `fastnst.flow.halved`.
             stylized: its painting.
-            flow: from the frame to the one before, see `backward_flow`; None where a scene begins.
+            flow: from the half to the one before, see `backward_flow`; None where a scene begins.
 
         Returns:
             The average, in [0, 1]; at `amount` 0 `stylized` itself.
         """
         if self.amount == 0:
             return stylized
-        half = halved(content.float())  # (1, 3, H / 2, W / 2)
-        cells = F.avg_pool2d(half, SQUARE // 2, ceil_mode=True)  # (1, 3, H / SQUARE, W / SQUARE)
+        cells = halved(half)  # (1, 3, H / 4, W / 4)
         last = self._before
         if not last or flow is None or last["painted"].shape != stylized.shape:
             self._before = {"half": half, "cells": cells, "painted": stylized.float()}
             return stylized
         change = 255 * (cells - last["cells"]).abs().amax(1, keepdim=True)
-        moves = F.max_pool2d(ramp(change, STILL, MOVING), 2 * MARGIN + 1, stride=1, padding=MARGIN)
-        moves_half = F.interpolate(moves, half.shape[2:], mode="bilinear")
-        half_flow = flow.float()[..., ::2, ::2] / 2 * moves_half  # in pixels of the half
+        moves = widened(ramp(change, STILL, MOVING))
+        moves_half = enlarged(moves, *half.shape[2:])
+        half_flow = torch.from_numpy(flow).permute(2, 0, 1)[None].to(half.device) * moves_half
         differs = 255 * blurred(half - fetched(last["half"], half_flow)).abs().amax(1, keepdim=True)
         agrees = blurred((1 - ramp(differs, AGREES, DIFFERS)) * inside(half_flow))
-        moving = doubled(self.carried * agrees * moves_half, stylized)
-        weight = doubled(self.steady * agrees * (1 - moves_half), stylized) + moving
-        carried = fetched(last["painted"], flow.float() * doubled(moves_half, stylized), cubic=True)
-        average = torch.lerp(stylized.float(), carried, weight).clamp(0, 1)
+        moving = self.carried * agrees * moves_half
+        weight = self.steady * agrees * (1 - moves_half) + moving
+        full_flow, weight, detail = doubled(torch.cat([2 * half_flow, weight, SHARPER * moving], 1), stylized)
+        average = torch.lerp(stylized.float(), fetched(last["painted"], full_flow, cubic=True), weight).clamp_(0, 1)
         kept = torch.lerp(cells, last["cells"], self.steady * (1 - moves))
         self._before = {"half": half, "cells": kept, "painted": average}
-        sharper = average + SHARPER * moving * (average - blurred(average))
-        return sharper.clamp(0, 1).to(stylized.dtype)
+        return torch.addcmul(average, detail, average - blurred(average)).clamp_(0, 1).to(stylized.dtype)
 
 
-def halved(picture: Tensor) -> Tensor:
-    """Returns the means of 2 x 2 pixels, the size rounded up; by OpenCV on a CPU, which takes a tenth of the time."""
-    height, width = picture.shape[2:]
-    if picture.device.type != "cpu" or height % 2 or width % 2:
-        return F.avg_pool2d(picture, 2, ceil_mode=True)
-    size = width // 2, height // 2
-    planes = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in picture[0].numpy()]
-    return torch.from_numpy(np.stack(planes))[None]
+def widened(cells: Float[Tensor, "1 1 rows columns"]) -> Float[Tensor, "1 1 rows columns"]:
+    """Returns the most of all cells up to `MARGIN` away."""
+    side = 2 * MARGIN + 1
+    if cells.device.type == "cpu":
+        return by_plane(cells, lambda plane, new: cv2.dilate(plane, np.ones((side, side), np.uint8), new))
+    return F.max_pool2d(cells, side, stride=1, padding=MARGIN)
+
+
+def enlarged(picture: Tensor, height: int, width: int) -> Float[Tensor, "1 channels height width"]:
+    """Returns the picture at a larger size, bilinear."""
+    if picture.device.type == "cpu":
+        return by_plane(picture, lambda plane, new: cv2.resize(plane, (width, height), new), (height, width))
+    return F.interpolate(picture, (height, width), mode="bilinear")
 
 
 def blurred(picture: Tensor) -> Tensor:
     """Returns the means of 3 x 3 pixels; by OpenCV on a CPU, which takes a tenth of the time."""
     if picture.device.type == "cpu":
-        planes = [cv2.blur(plane, (3, 3), borderType=cv2.BORDER_REPLICATE) for plane in picture[0].numpy()]
-        return torch.from_numpy(np.stack(planes))[None]
+        return by_plane(picture, lambda plane, new: cv2.blur(plane, (3, 3), new, borderType=cv2.BORDER_REPLICATE))
     return F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
 
 
-def doubled(half: Tensor, like: Tensor) -> Tensor:
-    """Returns what was found at half size at the size of `like`."""
-    return F.interpolate(half, scale_factor=2, mode="bilinear")[..., : like.shape[2], : like.shape[3]]
+def doubled(half: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what was found at half size at the size of `like`: a flow, and two weights."""
+    height, width = half.shape[2:]
+    full = enlarged(half, 2 * height, 2 * width)[..., : like.shape[2], : like.shape[3]]
+    return full[:, :2], full[:, 2:3], full[:, 3:]

@@ -1,11 +1,12 @@
 """The average along the motion equals what it should be by hand, and leaves nothing behind what moves."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from fastnst.errors import ConfigError
-from fastnst.flow import at_full_size, backward_flow, half_luma
+from fastnst.flow import backward_flow, half_luma, halved
 from fastnst.smooth import CARRIED, MOVING, SHARPER, STEADY, STILL, MotionAverage
 
 
@@ -16,8 +17,8 @@ def textured(height=48, width=64, seed=1):
 
 
 def shifted_flow(right, down, height=48, width=64):
-    """The backward flow of a picture that moves by so many pixels."""
-    return -torch.tensor([float(right), float(down)]).view(1, 2, 1, 1).expand(1, 2, height, width)
+    """The backward flow of a picture that moves by so many pixels, as `backward_flow` gives it."""
+    return np.full((-(-height // 2), -(-width // 2), 2), (-right / 2, -down / 2), np.float32)
 
 
 def grainy(frames, *size):
@@ -29,7 +30,7 @@ def test_average_along_known_motion_is_exact(amount):
     picture, grain, average = textured(), grainy(4, 48, 64), MotionAverage(amount)
     expected, weight = grain[0], CARRIED * amount * (2 - amount)
     for t in range(4):
-        shown = average.next(picture.roll((2 * t, 4 * t), (2, 3)), grain[t], shifted_flow(4, 2) if t else None)
+        shown = average.next(halved(picture.roll((2 * t, 4 * t), (2, 3))), grain[t], shifted_flow(4, 2) if t else None)
         sharper = 0.0
         if t:
             expected = torch.lerp(grain[t], expected.roll((2, 4), (2, 3)), weight)
@@ -43,7 +44,7 @@ def test_average_of_what_holds_still_is_exact_whatever_the_flow_says():
     picture, grain, average = textured(), grainy(4, 48, 64), MotionAverage(1.0)
     expected = grain[0]
     for t in range(4):
-        smooth = average.next(picture, grain[t], torch.randn(1, 2, 48, 64) if t else None)
+        smooth = average.next(halved(picture), grain[t], torch.randn(24, 32, 2).numpy() if t else None)
         expected = torch.lerp(grain[t], expected, STEADY)
         torch.testing.assert_close(smooth, expected)
 
@@ -51,9 +52,9 @@ def test_average_of_what_holds_still_is_exact_whatever_the_flow_says():
 @pytest.mark.parametrize("why", ["nothing", "scene", "occlusion", "outside", "size", "reset"])
 def test_painting_is_left_alone_where_nothing_of_it_was_seen_before(why):
     average = MotionAverage(0.0 if why == "nothing" else 1.0)
-    average.next(textured(), grainy(1, 48, 64)[0], None)
+    average.next(halved(textured()), grainy(1, 48, 64)[0], None)
     size = (40, 56) if why == "size" else (48, 64)
-    content, painted, flow = textured(*size), grainy(1, *size)[0] / 2, torch.zeros(1, 2, *size)
+    content, painted, flow = textured(*size), grainy(1, *size)[0] / 2, shifted_flow(0, 0, *size)
     if why == "scene":
         flow = None
     elif why == "occlusion":
@@ -62,12 +63,12 @@ def test_painting_is_left_alone_where_nothing_of_it_was_seen_before(why):
         content, flow = (content + 0.1).clamp(0, 1), flow + 100
     elif why == "reset":
         average.reset()
-    smooth = average.next(content, painted, flow)
+    smooth = average.next(halved(content), painted, flow)
     assert (smooth - painted).abs().mean() < (0.05 if why == "occlusion" else 1e-9)  # 1 - x is x somewhere
 
 
 def flow_back(before, frame):
-    return at_full_size(backward_flow(half_luma(before), half_luma(frame)), frame)
+    return backward_flow(*map(half_luma, map(halved, (before, frame))))
 
 
 @pytest.mark.parametrize("step", [1, 3, 8])
@@ -77,7 +78,7 @@ def test_average_leaves_nothing_behind_a_square_that_moves(step):
     for t in range(10):
         content = background.clone()
         content[..., 20:44, 8 + step * t : 32 + step * t] = square
-        smooth = average.next(content, content, None if before is None else flow_back(before, content))
+        smooth = average.next(halved(content), content, None if before is None else flow_back(before, content))
         before = content
         off = 255 * (smooth - content).abs().amax(1)
         assert off.mean() < 2
@@ -88,7 +89,7 @@ def test_average_follows_a_light_that_fades_within_its_threshold():
     picture, average, lags = textured() / 2, MotionAverage(0.8), []
     for t in range(60):
         content = picture + t / 255
-        lags.append(255 * (average.next(content, content, torch.zeros(1, 2, 48, 64)) - content).abs().max().item())
+        lags.append(255 * (average.next(halved(content), content, shifted_flow(0, 0)) - content).abs().max().item())
     assert STILL < lags[-1] < MOVING
     assert lags[-1] == pytest.approx(lags[-15], abs=0.2)
 
@@ -98,10 +99,10 @@ def test_average_goes_on_from_its_memory_to_the_bit():
     whole, first, second = MotionAverage(0.7), MotionAverage(0.7), MotionAverage(0.7)
     assert whole.memory() == {}
     contents = [picture.roll((2 * t, 4 * t), (2, 3)) for t in range(4)]
-    at_once = [whole.next(contents[t], grain[t], flow if t else None) for t in range(4)]
-    in_parts = [first.next(contents[t], grain[t], flow if t else None) for t in range(2)]
+    at_once = [whole.next(halved(contents[t]), grain[t], flow if t else None) for t in range(4)]
+    in_parts = [first.next(halved(contents[t]), grain[t], flow if t else None) for t in range(2)]
     second.recall(first.memory())
-    in_parts += [second.next(contents[t], grain[t], flow) for t in (2, 3)]
+    in_parts += [second.next(halved(contents[t]), grain[t], flow) for t in (2, 3)]
     assert torch.equal(torch.cat(at_once), torch.cat(in_parts))
 
 
@@ -110,7 +111,7 @@ def test_average_keeps_every_size_and_half_precision(size):
     average, frames = MotionAverage(0.8), torch.rand(3, 1, 3, *size).half()
     flows = [None, *(flow_back(frames[t], frames[t + 1]) for t in range(2))]
     for frame, flow in zip(frames, flows, strict=True):
-        smooth = average.next(frame, frame, flow)
+        smooth = average.next(halved(frame), frame, flow)
         assert smooth.shape == frame.shape
         assert smooth.dtype == torch.float16
 
