@@ -6,7 +6,8 @@ from frame to frame, warping error along Farneback's flow, style and content los
 
 With photos, what carrying it adds: they are moved by `MOTIONS`, so that the true flow is known, and the warping error
 of the painting along that is printed for a canvas that is carried by the true flow, by the flow that a render finds, or
-not at all, and for none.
+not at all, and for none. `smooth` is that of a render with the default of it, and `sharpness` what it leaves of the
+deviation of the Laplacian.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import torch
 from PIL import ImageOps
+from smooth import sharpness
 from torch import Tensor, nn
 
 from fastnst.canvas import TEXTURE, CarriedCanvas, fixed_canvas, positions, sampled
@@ -27,10 +29,11 @@ from fastnst.cli import table
 from fastnst.evaluate.contenders import ClipFile, net_rendition
 from fastnst.evaluate.judge import STYLE_LAYERS, evaluate_clip, style_grams
 from fastnst.evaluate.objective import photos_in
-from fastnst.flow import affine_flow, backward_flow, half_luma, inside, warp
+from fastnst.flow import affine_flow, backward_flow, half_luma, halved, inside, warp
 from fastnst.images import load_image, load_style, to_float, to_tensor, to_uint8
 from fastnst.metrics import mean_absolute_warping_error
 from fastnst.settings import LookSettings
+from fastnst.shots import Shot
 from fastnst.vgg import load_vgg
 
 TEXTURES = (0.0, 0.5, 1.0, 1.5)
@@ -41,6 +44,7 @@ MOTIONS = {  # of the photos, from frame to frame: shift in pixels, turn in degr
     "zoom 1 %": ((0.0, 0.0), 0.0, 1.01),
 }
 SIDE, EDGE, FRAMES = 320, 64, 6  # of the moved photos, pixels; what is cut off around them, since it shows their border
+SMOOTH = LookSettings().smooth
 NOISE = 1.0  # grey levels: deviation of the noise of the camera that films them
 COLUMNS = ("static_flicker", "static_flicker_ratio", "absolute_warping_error_1", "style_loss", "content_loss")
 
@@ -61,7 +65,7 @@ def moved(photo: Path, motion: str) -> tuple[list[Tensor], list[Tensor]]:
 def canvases(frames: list[Tensor], flows: list[Tensor]) -> dict[str, list[Tensor]]:
     """Returns the canvases of frames, by what carries them."""
     x, y = positions(SIDE, SIDE)
-    halves = [half_luma(frame) for frame in frames]
+    halves = [half_luma(halved(frame)) for frame in frames]
     carried = CarriedCanvas()
     found = [carried.next(halves[0], None, SIDE, SIDE)]
     found += [carried.next(now, backward_flow(before, now), SIDE, SIDE) for before, now in pairwise(halves)]
@@ -87,9 +91,11 @@ def moved_table(net: nn.Module, photos: list[Path]) -> str:
             painted = {"input": frames}
             for name, own in canvases(frames, flows).items():
                 painted[name] = [net(frame, canvas=canvas) for frame, canvas in zip(frames, own, strict=True)]
+            plain, painted["smooth"] = (list(Shot(net, smooth=own)(torch.cat(frames)).split(1)) for own in (0, SMOOTH))
             for name, pictures in painted.items():
                 for before, now in pairwise(pictures):
                     errors[name].append(mean_absolute_warping_error(now, before, back, mask).item())
+            errors["sharpness"].append(sharpness(torch.cat(painted["smooth"])) / sharpness(torch.cat(plain)))
         rows = rows or [["motion", *errors]]
         rows.append([motion, *(f"{statistics.fmean(each):.2f}" for each in errors.values())])
     return table(rows)

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 import fastnst.smooth as law
+from fastnst.canvas import CarriedCanvas
 from fastnst.checkpoint import load_checkpoint
 from fastnst.flow import at_full_size, backward_flow, fetched, half_luma, halved, occlusion_mask
 from fastnst.images import load_image, luma, save_image, to_array, to_float, to_tensor, to_uint8
@@ -116,15 +117,17 @@ def read(path: Path) -> Tensor:
 
 
 def averaged(content: Tensor, plain: Tensor, amount: float) -> tuple[Tensor, float]:
-    """Returns the average of the plain result along the motion, and how long a frame takes, flow included, ms."""
-    average, frames, best = MotionAverage(amount), [plain[:1]], float("inf")
-    before = halved(content[:1])
+    """Returns the average of the plain result along the motion, and how long a frame takes with flow and canvas, ms."""
+    average, canvas, frames, best = MotionAverage(amount), CarriedCanvas(), [plain[:1]], float("inf")
+    size, before = content.shape[-2:], halved(content[:1])
     average.next(before, plain[:1], None)
+    canvas.next(half_luma(before), None, *size)
     for t in range(1, len(content)):
         begun = process_time()
         half = halved(content[t, None])
         flow = backward_flow(half_luma(before), half_luma(half))
-        frames.append(average.next(half, plain[t, None], flow))
+        canvas.next(half_luma(half), flow, *size)
+        frames.append(average.next(half, plain[t, None], flow, None))
         best, before = min(best, process_time() - begun), half
     return torch.cat(frames), 1000 * best
 

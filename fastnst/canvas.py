@@ -115,6 +115,9 @@ class CarriedCanvas:
         texture: amplitude of the noise: at 0 flat areas stay calm, at 1.5 they are full of strokes.
         motion: "flow" carries the canvas, "fixed" keeps it in its place, for a camera that does not move.
 
+    Attributes:
+        moved: how far each cell went along the last flow, 0 to 1, (H / CELL, W / CELL) float32; None: there was none.
+
     Source: the dual textures that take turns, Max and Becker 1995, "Flow visualization using moving textures".
     Differs: a new texture comes only when the old one is stretched too far.
     """
@@ -129,6 +132,7 @@ class CarriedCanvas:
         self._share = 0.0  # of the second map, while it fades in
         self._before: np.ndarray | None = None  # the luma of the last frame, (H / CELL, W / CELL), grey levels
         self._canvas: Tensor | None = None  # of the last frame
+        self.moved: np.ndarray | None = None
 
     def memory(self) -> dict[str, Tensor]:
         """Returns what is remembered, by name, for `recall`; nothing before the first frame."""
@@ -165,9 +169,11 @@ class CarriedCanvas:
         cells = cv2.resize(half, size, interpolation=cv2.INTER_AREA).astype(np.float32)
         if flow is None or self._before is None or self._before.shape != cells.shape:
             self._maps, self._share, self._canvas = [np.zeros((*cells.shape, 2), np.float32)], 0.0, None
+            self.moved = None
         else:
             coarse = 2 * cv2.resize(flow, size, interpolation=cv2.INTER_AREA)
-            moving = coarse * moves(coarse, cells, self._before)[..., None]
+            self.moved = moves(coarse, cells, self._before)
+            moving = coarse * self.moved[..., None]
             if moving.any() or len(self._maps) > 1:
                 self._carry(moving, cells)
                 self._fade()

@@ -174,12 +174,13 @@ class Shot(nn.Module):
                 flow = backward_flow(self.halved, levels)
             self.halved = levels
         if self.canvas is None:
-            stylized = self.stylize(frame)
+            stylized, moved = self.stylize(frame), None
         else:
             stylized = self.stylize(frame, self.canvas.next(self.halved, flow, height, width))
+            moved = self.canvas.moved
         if self.average is None or half is None:
             return stylized
-        return self.average.next(half, stylized, flow)
+        return self.average.next(half, stylized, flow, moved)
 
     def stylize(
         self, frame: Float[Tensor, "1 3 height width"], canvas: Float[Tensor, "1 1 height width"] | None = None

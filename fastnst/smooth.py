@@ -22,7 +22,7 @@ STILL, MOVING = 3.0, 9.0  # grey levels of change: up to which a cell, the mean 
 MARGIN = 2  # cells around one that moves which follow it: strokes reach beyond what they paint
 STEADY = 0.97  # weight of the average where the input holds still, at `amount` 1
 CARRIED = 0.6  # and where it moves
-SHARPER = 0.3  # of that weight: how much detail is added where the average was carried, which blurs
+SHARPER = 0.15  # of that weight: how much detail is added where the average was carried, which blurs
 AGREES, DIFFERS = 3.0, 12.0  # grey levels between the input and what the flow fetches: trusted in full, not at all
 
 
@@ -63,6 +63,7 @@ class MotionAverage:
         half: Float[Tensor, "1 3 rows columns"],
         stylized: Float[Tensor, "1 3 height width"],
         flow: Float[np.ndarray, "rows columns 2"] | None,
+        moved: Float[np.ndarray, "cells_down cells_across"] | None = None,
     ) -> Float[Tensor, "1 3 height width"]:
         """Returns the painting of the stream's next frame, averaged with those before.
 
@@ -70,6 +71,7 @@ class MotionAverage:
             half: the frame at half its size, in [0, 1], see `fastnst.flow.halved`.
             stylized: its painting.
             flow: from the half to the one before, see `backward_flow`; None where a scene begins.
+            moved: how far the canvas, and the strokes with it, went along that flow, 0 to 1; see `CarriedCanvas`.
 
         Returns:
             The average, in [0, 1]; at `amount` 0 `stylized` itself.
@@ -83,6 +85,8 @@ class MotionAverage:
             return stylized
         change = 255 * (cells - last["cells"]).abs().amax(1, keepdim=True)
         moves = widened(ramp(change, STILL, MOVING))
+        if moved is not None:
+            moves = torch.maximum(moves, torch.from_numpy(moved)[None, None].to(moves.device))
         moves_half = enlarged(moves, *half.shape[2:])
         half_flow = torch.from_numpy(flow).permute(2, 0, 1)[None].to(half.device) * moves_half
         differs = 255 * blurred(half - fetched(last["half"], half_flow)).abs().amax(1, keepdim=True)

@@ -25,6 +25,11 @@ def grainy(frames, *size):
     return torch.rand(frames, 1, 3, *size, generator=torch.Generator().manual_seed(2))
 
 
+def blurry(picture):
+    """Strokes of some pixels, as paintings have them."""
+    return F.avg_pool2d(F.pad(picture, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+
+
 @pytest.mark.parametrize("amount", [0.5, 1.0])
 def test_average_along_known_motion_is_exact(amount):
     picture, grain, average = textured(), grainy(4, 48, 64), MotionAverage(amount)
@@ -47,6 +52,16 @@ def test_average_of_what_holds_still_is_exact_whatever_the_flow_says():
         smooth = average.next(halved(picture), grain[t], torch.randn(24, 32, 2).numpy() if t else None)
         expected = torch.lerp(grain[t], expected, STEADY)
         torch.testing.assert_close(smooth, expected)
+
+
+@pytest.mark.parametrize("went", [False, True])
+def test_average_is_carried_along_where_the_canvas_went_though_nothing_is_seen_to_move(went):
+    wall, painted, average = torch.full((1, 3, 48, 64), 0.5), blurry(grainy(1, 48, 64)[0]), MotionAverage(1.0)
+    shifted = painted.roll(4, 3)  # strokes that went along with the canvas, 4 pixels to the right
+    average.next(halved(wall), painted, None)
+    smooth = average.next(halved(wall), shifted, shifted_flow(4, 0), np.full((12, 16), went, np.float32))
+    off = (smooth - shifted)[..., 8:-8, 16:-16].abs().mean() / shifted.std()
+    assert off < 0.1 if went else off > 0.5
 
 
 @pytest.mark.parametrize("why", ["nothing", "scene", "occlusion", "outside", "size", "reset"])
