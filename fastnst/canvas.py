@@ -34,6 +34,7 @@ CALM, BUSY = 1.5, 4.5  # grey levels of change: the same
 FAINT, CLEAR = 1.0, 5.0  # grey levels from cell to cell: up to which there is no edge, and from which there is one
 # share of the edges that hold still: up to which the camera moves, and from which it does not
 PANS, STANDS = 0.15, 0.35
+SHAKES, GOES = 0.6, 1.0  # pixels a frame, the median: up to which the camera only shakes, and from which it moves on
 AREA = 9  # cells; the side of the squares in which flows are compared
 # squared mean of the flows in a square by the mean of their squares: up to which they differ, and from which are one
 MIXED, ONE = 0.8, 0.98
@@ -223,7 +224,8 @@ def moves(flow: np.ndarray, cells: np.ndarray, before: np.ndarray) -> np.ndarray
 
     Only what changes can be seen to move. But where the camera moves, flat walls and skies, which change little, move
     with it: there the flow is followed where it is one with the flow around it, which that of noise is not. Edges tell
-    whether the camera moves: if it holds still, most of them do.
+    whether the camera moves: if it holds still, most of them do. A camera that shakes by less than a pixel leaves walls
+    calm.
 
     Args:
         flow: (rows, columns, 2), pixels.
@@ -235,6 +237,7 @@ def moves(flow: np.ndarray, cells: np.ndarray, before: np.ndarray) -> np.ndarray
     slopes = [cv2.Sobel(cells, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1))]
     edges = ramp(np.hypot(*slopes), FAINT, CLEAR)
     camera = 1 - ramp((edges * (speed < SLOW)).sum() / max(edges.sum(), 1.0), PANS, STANDS)
+    camera *= ramp(np.median(speed), SHAKES, GOES)
     mean, square = (cv2.blur(each, (AREA, AREA)) for each in (flow, np.square(speed)))
     one = ramp(np.square(mean).sum(-1) / (square + np.float32(1e-3)), MIXED, ONE)
     return cv2.blur(np.maximum(seen, camera * one).astype(np.float32), (3, 3))
