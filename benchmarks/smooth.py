@@ -127,7 +127,7 @@ def averaged(content: Tensor, plain: Tensor, amount: float) -> tuple[Tensor, flo
         half = halved(content[t, None])
         flow = backward_flow(half_luma(before), half_luma(half))
         canvas.next(half_luma(half), flow, *size)
-        frames.append(average.next(half, plain[t, None], flow, None))
+        frames.append(average.next(half, plain[t, None], flow, canvas.moved))
         best, before = min(best, process_time() - begun), half
     return torch.cat(frames), 1000 * best
 
