@@ -119,16 +119,18 @@ def read(path: Path) -> Tensor:
 def averaged(content: Tensor, plain: Tensor, amount: float) -> tuple[Tensor, float]:
     """Returns the average of the plain result along the motion, and how long a frame takes with flow and canvas, ms."""
     average, canvas, frames, best = MotionAverage(amount), CarriedCanvas(), [plain[:1]], float("inf")
-    size, before = content.shape[-2:], halved(content[:1])
-    average.next(before, plain[:1], None)
-    canvas.next(half_luma(before), None, *size)
+    size, half = content.shape[-2:], halved(content[:1])
+    before = half_luma(half)
+    average.next(half, plain[:1], None)
+    canvas.next(before, None, *size)
     for t in range(1, len(content)):
         begun = process_time()
         half = halved(content[t, None])
-        flow = backward_flow(half_luma(before), half_luma(half))
-        canvas.next(half_luma(half), flow, *size)
+        levels = half_luma(half)
+        flow = backward_flow(before, levels)
+        canvas.next(levels, flow, *size)
         frames.append(average.next(half, plain[t, None], flow, canvas.moved))
-        best, before = min(best, process_time() - begun), half
+        best, before = min(best, process_time() - begun), levels
     return torch.cat(frames), 1000 * best
 
 

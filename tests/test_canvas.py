@@ -9,6 +9,7 @@ from fastnst.canvas import (
     DEVIATION,
     FADE,
     PERIOD,
+    SHAKES,
     TEXTURES,
     CarriedCanvas,
     drawn_canvas,
@@ -111,15 +112,22 @@ def test_canvas_is_never_blurred_however_long_it_is_carried():
 
 
 @pytest.mark.parametrize(
-    ("moving", "wall", "moves_there"), [("all", 1.0, 1.0), ("all", 0.0, 0.0), ("half", 1.0, 0.0), ("nothing", 1.0, 0.0)]
+    ("moving", "speed", "wall", "moves_there"),
+    [
+        ("all", 1.5, 1.0, 1.0),
+        ("all", 1.5, 0.0, 0.0),
+        ("half", 1.5, 1.0, 0.0),
+        ("nothing", 1.5, 1.0, 0.0),
+        ("all", SHAKES, 1.0, 0.0),
+    ],
 )
-def test_a_wall_moves_along_where_its_flow_is_one_and_the_edges_move(moving, wall, moves_there):
+def test_a_wall_moves_along_where_its_flow_is_one_and_the_edges_move(moving, speed, wall, moves_there):
     draw = np.random.default_rng(2)
     cells, flow = np.full((40, 90), 128, np.float32), np.zeros((40, 90, 2), np.float32)
     cells[:, :50] = draw.integers(0, 256, (40, 50))  # edges; the rest is a wall
-    flow[:, : {"all": 50, "half": 25, "nothing": 0}[moving], 0] = 1.5
+    flow[:, : {"all": 50, "half": 25, "nothing": 0}[moving], 0] = speed
     flow[:, 50:] = draw.normal(0, 1, (40, 40, 2)) * (1 - wall)  # noise, or what OpenCV fills in
-    flow[:, 50:, 0] += 1.5 * wall
+    flow[:, 50:, 0] += speed * wall
     found = moves(flow, cells, np.roll(cells, 1, 1))
     assert found[:, -20:].mean() == pytest.approx(moves_there, abs=0.02)
     assert found[5:-5, 5:20].mean() == (moving != "nothing")
