@@ -3,11 +3,13 @@
 The plain loop: johnson in eager PyTorch, NCHW, float32, a frame at a time. All arms take turns in one process, so
 that a busy machine slows all of them alike. `file CLIP` measures from file to file instead; there the plain
 loop reads and writes with OpenCV. `growth` measures how cost grows with pixels and with frames, `around CLIP` what the
-flow, the canvas and `smooth` add to a net. The table replaces the one between the markers in RESULTS.md.
+flow, the canvas and `smooth` add to a net, `encoder CLIP` what libx264 takes for a painted clip. The table replaces the
+one between the markers in RESULTS.md.
 """
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import re
@@ -16,23 +18,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 import torch
 
-from fastnst.engines.engine import PACKAGES, lacking
+from fastnst.engines.engine import chosen
+from fastnst.errors import EnvironmentFault
 from fastnst.net import PRESETS, StylizationNet
 from fastnst.settings import LookSettings, VideoSettings
 from fastnst.stylizer import Stylizer
+from fastnst.video.colour import from_rgb24
+from fastnst.video.encoders import add_video_stream
 from fastnst.video.reader import VideoReader
 
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).parent / "RESULTS.md")
 ROUNDS, FRAMES = 3, 8  # turns of each arm, and frames in each turn: the statistics are measured in one of eight
 GROWING_SIZES = ((320, 180), (640, 360), (1280, 720), (1920, 1080))
 GROWING_COUNTS = (24, 96, 384, 768)  # frames
+CODED = 75  # frames
 REFERENCE = "plain loop, johnson"
 TINY = "a net of 4 channels"
 Arm = Callable[[], None]
@@ -60,8 +68,12 @@ def net_of(preset: str) -> StylizationNet:
 
 
 def engines() -> list[str]:
-    """Returns the engines that are installed."""
-    return [name for name in ("openvino", "onnxruntime", "torch") if not lacking(PACKAGES.get(name, ()))]
+    """Returns the engines that work here."""
+    found = []
+    for name in ("openvino-bf16", "openvino", "onnxruntime", "torch"):
+        with suppress(EnvironmentFault):
+            found.append(chosen(name, net_of("lite"), torch.device("cpu")))
+    return found
 
 
 @torch.inference_mode()
@@ -136,6 +148,47 @@ def around_arms(clip: Path) -> dict[str, tuple[Arm, int]]:
         stream = stylizer.stream(LookSettings(canvas_motion=motion, smooth=smooth))  # pyright: ignore
         arms[name] = (lambda s=stylizer, stream=stream: void(s.frames(frames, stream)), len(frames))
     return arms
+
+
+def encoder_rows(clip: Path) -> list[str]:
+    """Returns the rows of a table: what libx264 takes, and gives, for the first frames of a clip, painted."""
+    stylizer = Stylizer.load("picasso-lite")
+    with VideoReader(clip, max_side=640) as reader:
+        stream, frames = stylizer.stream(LookSettings()), []
+        for each, _ in zip(reader, range(CODED), strict=False):
+            pixels = stylizer.frames(each.pixels, stream)[0].permute(1, 2, 0).contiguous().numpy()
+            frames.append(from_rgb24(pixels, "yuv420p"))
+    coded: dict[tuple[str, int], bytes] = {}
+    arms = {
+        f"{preset} | {crf}": (lambda key=(preset, crf): coded.update({key: encoded(reader, frames, *key)}), len(frames))
+        for preset, crf in (("medium", 18), ("faster", 18), ("veryfast", 18), ("veryfast", 17), ("superfast", 18))
+    }
+    rows = []
+    for (name, each), film in zip(measured_ms(arms).items(), coded.values(), strict=True):
+        rate = 8 * len(film) / len(frames) * float(reader.frame_rate) / 1e6
+        with av.open(io.BytesIO(film), "r") as container:
+            pairs = zip(container.decode(video=0), frames, strict=True)
+            off = np.mean([np.square(np.subtract(*map(luma_of, pair))).mean() for pair in pairs])
+        ratio = 10 * np.log10(255**2 / off)
+        rows.append(f"| {name} | {each.processor:.1f} | {each.low:.1f}-{each.high:.1f} | {rate:.2f} | {ratio:.1f} |")
+    return rows
+
+
+def encoded(reader: VideoReader, frames: list[av.VideoFrame], preset: str, crf: int) -> bytes:
+    """Returns the frames as H.264 in Matroska, with the settings of a render."""
+    film = io.BytesIO()
+    with av.open(film, "w", format="matroska") as container:
+        stream = add_video_stream(container, reader, "libx264", crf, preset)
+        for number, frame in enumerate(frames):
+            frame.pts, frame.time_base = number, 1 / reader.frame_rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return film.getvalue()
+
+
+def luma_of(frame: av.VideoFrame) -> np.ndarray:
+    """Returns the luma of a 4:2:0 frame, (height, width) float32."""
+    return frame.to_ndarray()[: frame.height].astype(np.float32)
 
 
 def growth_by_pixels() -> list[str]:
@@ -250,6 +303,10 @@ def main() -> None:
         head = ["| arm | processor, ms a frame | spread | above the net |", "|---|---|---|---|"]
         name = f"around the net, {Path(what[1]).stem}"
         return write_table(name, [f"At most 640 pixels wide or high; {about}", "", *head, *rows])
+    if what[0] == "encoder":
+        head = ["| preset | crf | processor, ms a frame | spread | Mbit/s | PSNR of luma, dB |", "|---" * 6 + "|"]
+        name = f"the encoder, {Path(what[1]).stem}"
+        return write_table(name, [f"At most 640 pixels wide or high; {about}", "", *head, *encoder_rows(Path(what[1]))])
     if what[0] == "growth":
         head = ["| net | frame | processor, ms a frame | spread | ns a pixel |", "|---|---|---|---|---|"]
         rows = growth_by_pixels()

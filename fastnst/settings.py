@@ -129,9 +129,10 @@ class DeviceSettings(Settings):
 class MachineSettings(DeviceSettings):
     """Where the net runs, and on what."""
 
-    engine: Literal["auto", "torch", "compile", "onnxruntime", "openvino", "tensorrt"] = option(
-        "auto", "what runs the net; auto: the fastest that is installed, on a CPU OpenVINO; tensorrt: on an NVIDIA "
-        "GPU, through ONNX Runtime", may_change=True,
+    engine: Literal["auto", "torch", "compile", "onnxruntime", "openvino", "openvino-bf16", "tensorrt"] = option(
+        "auto", "what runs the net; auto: the fastest that is installed, on a CPU OpenVINO; openvino-bf16: half as "
+        "fast again, on a CPU with bfloat16, and off by a grey level here and there; tensorrt: on an NVIDIA GPU, "
+        "through ONNX Runtime", may_change=True,
     )  # fmt: skip
 
 
@@ -205,8 +206,9 @@ class VideoSettings(LookSettings):
     )
     crf: int = option(18, "quality: 0 is best, 51 worst (63 for VP9 and AV1)", low=0, high=63)
     preset: str | None = option(
-        None, "the encoder's trade of speed for size: ultrafast ... veryslow for libx264, 0 ... 13 for libsvtav1"
-    )
+        None, "the encoder's trade of speed for size: ultrafast ... veryslow for libx264, where null is veryfast; "
+        "0 ... 13 for libsvtav1"
+    )  # fmt: skip
     audio: Literal["copy", "aac", "none"] = option(
         "copy", "sound: copy, bit for bit where the container can hold it; aac, encoded again; none", may_change=True
     )

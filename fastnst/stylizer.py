@@ -255,8 +255,8 @@ class Stylizer:
         """Returns the frames stylized; None where the memory does not hold them: the stream has then not seen them."""
         before = stream.memory()
         try:
-            content = to_float(pixels.to(self.device)).to(self._dtype, memory_format=self._layout)
-            return to_uint8(stream(content)).to(pixels.device)
+            content = to_float(pixels.to(self.device, non_blocking=True)).to(self._dtype, memory_format=self._layout)
+            return moved_to(pixels.device, to_uint8(stream(content)))
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if "memory" not in str(error):
                 raise
@@ -309,6 +309,7 @@ class Stylizer:
             mask = files.enter_context(VideoMask(reader, settings)) if settings.mask else None
             writer = files.enter_context(self._writer(out, reader, settings))
             reader.batch = 1 if self.moving else settings.batch or BATCH.get(self.device.type, 1)
+            reader.pinned = self.device.type == "cuda"
             stream.recall({name: torch.from_numpy(each).to(self.device) for name, each in writer.memory.items()})
             done_before = writer.seen if stream.remembers else writer.kept
             work = Work(self, stream, done_before, reader.time_base, mask)
@@ -423,6 +424,15 @@ def summary(out: str | Path, frames: int, width: int, height: int, seconds: floa
     """Returns the summary of a result whose frames were all stylized, with its rates."""
     fps, net_fps = frames / max(seconds, 1e-9), frames / max(net_seconds, 1e-9)
     return Summary(str(out), frames, width, height, round(seconds, 2), round(fps, 2), round(net_fps, 2))
+
+
+def moved_to(device: torch.device, pixels: Tensor) -> Tensor:
+    """Returns the pixels on a device; a GPU writes them to pinned memory, which it does by itself."""
+    if pixels.device.type != "cuda" or device.type != "cpu":
+        return pixels.to(device)
+    moved = torch.empty_like(pixels, device=device, pin_memory=True).copy_(pixels, non_blocking=True)
+    torch.cuda.current_stream(pixels.device).synchronize()
+    return moved
 
 
 def in_half_precision(net: AnyNet) -> AnyNet:

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from media import clip, ffmpeg, pictures, silent, times, tracks
+from media import clip, ffmpeg, pictures, read, silent, times, tracks
 from PIL import Image
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -297,8 +297,10 @@ def test_resumed_at_a_constant_rate_equals_an_uninterrupted_run(tmp_path: Path, 
         assert torch.equal(next(iter(found)).pixels, next(iter(wanted)).pixels)
 
 
-def test_video_is_encoded_by_the_gpu_where_the_net_runs_on_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_frames_are_pinned_for_a_gpu_and_encoded_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(encoders, "GPU_ENCODER", "libx265")
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda pixels: pinned.append(device) or pixels)
     stylizer, source = Stylizer(nn.Identity(), "cpu"), silent(tmp_path / "in.mp4", "-frames:v", 2)
     monkeypatch.setattr(stylizer, "frames", lambda pixels, stream: pixels)
     for device, codec in (("cpu", "h264"), ("cuda", "hevc")):
@@ -306,6 +308,7 @@ def test_video_is_encoded_by_the_gpu_where_the_net_runs_on_one(tmp_path: Path, m
         stylizer.video(source, tmp_path / f"{device}.mp4")
         with av.open(str(tmp_path / f"{device}.mp4")) as container:
             assert container.streams.video[0].codec_context.name == codec
+    assert set(pinned) == {"cuda"}
 
 
 @pytest.mark.parametrize("smooth", [0.0, 0.8])
@@ -393,6 +396,18 @@ def test_gpu_and_cpu_agree_within_a_level():
     on_cpu = Stylizer(net, "cpu").frames(pixels)
     on_gpu = Stylizer(net, "cuda").frames(pixels)
     assert (on_cpu.int() - on_gpu.int()).abs().float().mean() < 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gpu_and_cpu_write_the_same_video(tmp_path):
+    source, net = silent(tmp_path / "in.mkv", seconds=0.4), StylizationNet.preset("lite", canvas=True)
+    made = []
+    for device in ("cpu", "cuda"):
+        Stylizer(net, device).video(source, tmp_path / f"{device}.mkv", VideoSettings(codec="ffv1"))
+        made.append(read(tmp_path / f"{device}.mkv").astype(int))
+    assert len(made[0]) == 10
+    assert np.abs(made[0] - made[1]).mean() < 1
 
 
 @pytest.mark.parametrize(

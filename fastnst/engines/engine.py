@@ -1,7 +1,8 @@
 """What runs a trained net: eager PyTorch, its compiler, ONNX Runtime, OpenVINO or TensorRT, behind one `forward`.
 
 Every engine is a `StylizationNet` with the layers of the net that it runs, and gives what that gives to 1e-3 of the
-range. Frames whose `choose` is None, `Given` or `Followed` run on the engine, all others on eager PyTorch.
+range; openvino-bf16, which only who asks for it gets, to a few grey levels. Frames whose `choose` is None, `Given` or
+`Followed` run on the engine, all others on eager PyTorch.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ from fastnst.errors import ConfigError, EnvironmentFault
 from fastnst.net import Choose, ConvNorm, Statistics, StylizationNet, through
 from fastnst.shots import Followed, Given
 
-ENGINES = ("auto", "torch", "compile", "onnxruntime", "openvino", "tensorrt")
+ENGINES = ("auto", "torch", "compile", "onnxruntime", "openvino", "openvino-bf16", "tensorrt")
 PACKAGES = {
     "onnxruntime": ("onnx", "onnxruntime"),
     "openvino": ("onnx", "openvino"),
+    "openvino-bf16": ("onnx", "openvino"),
     "tensorrt": ("onnx", "onnxruntime"),
 }
 TENSORRT = "TensorrtExecutionProvider"  # of ONNX Runtime
 FASTEST = ("openvino", "torch")  # on a processor, first the faster one: benchmarks/RESULTS.md, "speed 640x360"
 SIZES = 4  # frame sizes that a compiled net is kept for
 Run = Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]  # inputs by name -> outputs
+Load = Callable[[bytes, Sequence[int] | None], Run]  # a graph in ONNX, and the shape of the pictures
 
 
 def on_engine(net: nn.Module, engine: str, device: torch.device) -> nn.Module:
@@ -51,6 +54,8 @@ def on_engine(net: nn.Module, engine: str, device: torch.device) -> nn.Module:
     if engine in ("torch", "compile"):
         return OnTorch(net, engine == "compile") if isinstance(net, StylizationNet) else net
     assert isinstance(net, StylizationNet)
+    if engine == "openvino-bf16":  # where the statistics are measured, it is in float32: they change by little
+        return OnRuntime(net, on_openvino, partial(on_openvino, precision="bf16"))
     load = {"onnxruntime": on_onnxruntime, "openvino": on_openvino, "tensorrt": partial(on_tensorrt, device.index or 0)}
     return OnRuntime(net, load[engine])
 
@@ -74,7 +79,10 @@ def chosen(engine: str, net: nn.Module, device: torch.device) -> str:
     elif engine in PACKAGES and device.type != "cpu":
         raise ConfigError(f"engine={engine} works on the processor, not on {device}; use engine=torch or device=cpu")
     if names := lacking(PACKAGES.get(engine, ())):
-        raise EnvironmentFault(f"engine={engine} needs {', '.join(names)}: pip install 'fastnst[{engine}]'")
+        extra = engine.removesuffix("-bf16")
+        raise EnvironmentFault(f"engine={engine} needs {', '.join(names)}: pip install 'fastnst[{extra}]'")
+    if engine == "openvino-bf16" and "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise EnvironmentFault(f"engine={engine}: this processor does not compute in bfloat16; use engine=openvino")
     if engine == "compile" and device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         raise EnvironmentFault("engine=compile needs a C++ compiler such as g++; use engine=torch")
     return engine
@@ -178,11 +186,12 @@ class OnRuntime(Engine):
     Args:
         net: the net; on a GPU it may be in half precision, the graphs are in float32.
         load: compiles a graph (`model_of`) for pictures of a shape.
+        load_given: does that for frames whose statistics are given, which are most of a video; None: `load` does.
     """
 
-    def __init__(self, net: StylizationNet, load: Callable[[bytes, Sequence[int] | None], Run]) -> None:
+    def __init__(self, net: StylizationNet, load: Load, load_given: Load | None = None) -> None:
         super().__init__(net)
-        self._load, self._graph = load, lru_cache(self.graph)
+        self._load, self._load_given, self._graph = load, load_given or load, lru_cache(self.graph)
         self._compiled = lru_cache(2 * SIZES)(self.compiled)
         norms = [norm for norm in net.modules() if isinstance(norm, nn.InstanceNorm2d)]
         self._channels = [norm.num_features for norm in norms]
@@ -198,7 +207,8 @@ class OnRuntime(Engine):
 
     def compiled(self, norm: str, shape: Sequence[int] | None) -> Run:
         """Returns the net compiled for pictures of a shape, or of any."""
-        return self._load(self._graph(norm), shape)
+        load = self._load_given if norm == "given" else self._load
+        return load(self._graph(norm), shape)
 
     def forward(
         self,
@@ -268,11 +278,11 @@ def on_tensorrt(number: int, model: bytes, shape: Sequence[int] | None) -> Run:
     return lambda inputs: session.run(None, inputs)  # pyright: ignore[reportReturnType] (no sparse ones)
 
 
-def on_openvino(model: bytes, shape: Sequence[int] | None) -> Run:
+def on_openvino(model: bytes, shape: Sequence[int] | None, precision: str = "f32") -> Run:
     """Returns the model on OpenVINO; one shape is faster than any, but takes half a second to compile."""
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "INFERENCE_PRECISION_HINT": "f32",  # or a processor with bfloat16 would use that
+        "INFERENCE_PRECISION_HINT": precision,  # the default is bf16 where the processor has it
         "PERFORMANCE_HINT": "LATENCY",
     }
     core = openvino_core()

@@ -33,6 +33,7 @@ X26_PRESETS = (  # of libx264 and libx265
     *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"),
 )
 os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 tells its whole life on stderr: errors only
+X264_PRESET = "veryfast"  # if nobody says: benchmarks/RESULTS.md, "What the encoder takes"
 KEYFRAMES = 2  # seconds between two at most: so much is lost of a render that is killed
 EARLY_KEYFRAMES = (0.5, 1.0, 2.0, 3.0)  # seconds: at first closer together, or else short clips could not be resumed
 DELAY = 10  # frames by which H.264 and H.265 look ahead: more loses more of a render that is killed, and gains nothing
@@ -104,6 +105,11 @@ def chosen_encoder(reader: VideoReader, form: str, crf: int, preset: str | int |
     finally:
         with suppress(ValueError, OSError, av.FFmpegError):
             trial.close()
+
+
+def chosen_preset(codec: str, preset: str | int | None) -> str | int | None:
+    """Returns the preset that an encoder is asked for if `preset` is; None leaves it to the encoder."""
+    return X264_PRESET if preset is None and codec.startswith("libx264") else preset
 
 
 def add_video_stream(

@@ -117,6 +117,7 @@ class VideoReader:
         stereo: how the pictures for both eyes lie in a frame, as Matroska names it ("left_right"); None if they do not.
         primaries, curve: what the colours of the frames mean, as FFmpeg numbers primaries and transfer curves.
         damage: what could not be read, a sentence each.
+        pinned: whether frames wait in memory from which a GPU fetches them by itself; may be set before they are read.
 
     Raises:
         ConfigError: `background` is no colour, or `fps` no frame rate; or there are no frames from `start` to `end`.
@@ -138,6 +139,7 @@ class VideoReader:
         constant = None if fps is None else rate_named(fps)
         self.path, self.batch, self.strict, self.background = Path(path), batch, strict, background
         self.damage: list[str] = []
+        self.pinned = False
         self._notices: set[str] = set()
         self._bad: list[float] = []  # times of unreadable packets, seconds
         self._container = open_input(self.path)
@@ -236,7 +238,8 @@ class VideoReader:
         arrays = [self._to_rgb(each.frame) for each in timed]
         array = np.stack(arrays) if len(arrays) > 1 else np.ascontiguousarray(arrays[0])[None]  # (T, H, W, 3)
         _, pts, durations, repeats = map(list, zip(*timed, strict=True))
-        return Frames(torch.from_numpy(array).permute(0, 3, 1, 2), pts, durations, repeats, new_size)
+        pixels = torch.from_numpy(array).permute(0, 3, 1, 2)
+        return Frames(pixels.pin_memory() if self.pinned else pixels, pts, durations, repeats, new_size)
 
     def _origin(self) -> Fraction:
         """Returns when the file begins, seconds."""

@@ -25,6 +25,7 @@ from fastnst.video.encoders import (
     add_video_stream,
     check_video_target,
     chosen_encoder,
+    chosen_preset,
     group_at,
     open_output,
     warn_of_little_space,
@@ -81,7 +82,7 @@ class VideoWriter:
         codec: an encoder as FFmpeg names it ("libx265", "h264_nvenc", "ffv1"); "auto" is H.264, VP9 in `.webm`.
         gpu: "auto" is h264_nvenc where that starts; where not, libx264, with a warning.
         crf: quality, 0 (best) to 51; 18 is hard to tell from lossless.
-        preset: the encoder's trade of speed for size; None leaves it to the encoder.
+        preset: the encoder's trade of speed for size; None: veryfast for libx264, else it is left to the encoder.
         audio: "copy" carries sound packet by packet, and encodes only what the container refuses, with a warning;
             "aac" encodes every track; "none" leaves sound out.
         made_of: what decides how the frames look: a later run resumes from the part only if it has the same. None: no
@@ -124,8 +125,10 @@ class VideoWriter:
         form = CONTAINERS[self.path.suffix.lower()]
         check_audio(audio, form)
         self._codec = chosen_encoder(reader, form, crf, preset, gpu) if codec == "auto" else codec
+        preset = chosen_preset(self._codec, preset)
         if made_of is not None:
-            made_of = {**made_of, "codec": self._codec}  # pictures of two encoders do not play in one file
+            # pictures of two encoders, or of one that was asked for something else, do not play in one file
+            made_of = {**made_of, "codec": self._codec, "preset": preset}
         self._made_of = made_of
         self._reader = reader
         self._ends_at = 0.0  # when the last frame written ends, seconds

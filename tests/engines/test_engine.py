@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastnst.engines.engine import FASTEST, PACKAGES, OnRuntime, chosen, on_engine, on_onnxruntime
+from fastnst.engines.engine import FASTEST, PACKAGES, OnRuntime, chosen, on_engine, on_onnxruntime, openvino_core
 from fastnst.errors import ConfigError, EnvironmentFault
 from fastnst.net import StylizationNet
 from fastnst.shots import Followed, Given
@@ -52,6 +52,22 @@ def test_every_engine_gives_what_eager_torch_gives(needs, full):
         statistics = choose.statistics
     assert statistics is not None
     torch.testing.assert_close(engine(frames, Given(statistics)), net(frames, Given(statistics)), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("needs", ["openvino-bf16"], indirect=True)
+@torch.inference_mode()
+def test_bfloat16_is_for_given_statistics_alone(needs, monkeypatch):
+    frame = torch.rand(1, 3, 18, 27)
+    if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        net, engine = tiny_net(), on_engine(tiny_net(), needs, CPU)
+        measured, expected = Followed(None, 0.1), Followed(None, 0.1)
+        torch.testing.assert_close(engine(frame, measured), net(frame, expected), rtol=0, atol=1e-3)
+        given = Given(expected.statistics)
+        apart = (engine(frame, Given(expected.statistics)) - net(frame, given)).abs().max()
+        assert 1e-3 < apart < 0.05
+    monkeypatch.setattr(openvino_core(), "get_property", lambda *_: ["FP32"], raising=False)
+    with pytest.raises(EnvironmentFault, match="does not compute in bfloat16; use engine=openvino"):
+        chosen(needs, tiny_net(), CPU)
 
 
 @pytest.mark.parametrize("needs", ["torch", "onnxruntime", "openvino"], indirect=True)

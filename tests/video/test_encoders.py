@@ -121,6 +121,21 @@ def test_preset_may_be_a_number_and_the_encoder_says_nothing(tmp_path: Path, cap
     assert len(times(tmp_path / "out.mp4")) == 5
 
 
+def test_libx264_is_quick_unless_it_is_told_otherwise(tmp_path: Path):
+    source = silent(tmp_path / "in.mp4", seconds=0.2)
+    for name, preset in (("null", None), ("veryfast", "veryfast"), ("medium", "medium")):
+        copy(source, tmp_path / f"{name}.mkv", preset=preset)
+    coded = {name: packets(tmp_path / f"{name}.mkv") for name in ("null", "veryfast", "medium")}
+    assert coded["null"] == coded["veryfast"] != coded["medium"]
+    assert b"subme=2" in coded["null"][0]  # libx264 writes its settings into the first packet
+    assert b"subme=7" in coded["medium"][0]
+
+
+def packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
 def video_codec(path: Path) -> str:
     with av.open(str(path)) as container:
         return container.streams.video[0].codec_context.name

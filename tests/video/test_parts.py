@@ -33,6 +33,9 @@ def test_a_part_of_another_encoder_is_not_resumed_from(tmp_path: Path, monkeypat
     monkeypatch.setattr(encoders, "GPU_ENCODER", "libx265")
     with pytest.raises(OutputError, match="it was made with another codec"):
         copy(source, target, gpu=True, made_of={}, resume=True)
+    monkeypatch.setattr(encoders, "X264_PRESET", "medium")  # whose pictures have other parameter sets
+    with pytest.raises(OutputError, match="it was made with another preset"):
+        copy(source, target, made_of={}, resume=True)
     assert part_path(target).exists()
 
 
@@ -132,7 +135,7 @@ def test_a_part_holds_what_its_state_says_though_subtitles_come_late(tmp_path: P
 def test_a_part_without_a_whole_group_of_pictures_starts_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     source, part = silent(tmp_path / "in.mp4"), part_path(tmp_path / "out.mp4")
     write(part, b"half")
-    save_state(part, {"codec": "libx264"}, State(frames=50))
+    save_state(part, {"codec": "libx264", "preset": "veryfast"}, State(frames=50))
     copy(source, tmp_path / "out.mp4", resume=True, made_of={})
     assert "does not yet hold a whole group of pictures: starting over" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
