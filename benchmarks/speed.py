@@ -142,7 +142,7 @@ def around_arms(clip: Path) -> dict[str, tuple[Arm, int]]:
     arms = {}
     for name, motion, smooth in (
         (TINY, "fixed", 0.0), ("the canvas along the motion", "flow", 0.0),
-        ("smooth=0.5", "fixed", 0.5), ("both", "flow", 0.5),
+        ("smooth=0.7", "fixed", 0.7), ("both", "flow", 0.7),
     ):  # fmt: skip
         stylizer = Stylizer(net, "cpu")
         stream = stylizer.stream(LookSettings(canvas_motion=motion, smooth=smooth))  # pyright: ignore

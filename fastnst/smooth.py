@@ -21,8 +21,8 @@ from fastnst.flow import by_plane, fetched, halved, inside, ramp
 STILL, MOVING = 3.0, 9.0  # grey levels of change: up to which a cell, the mean of 4 x 4 pixels, holds still, and moves
 MARGIN = 2  # cells around one that moves which follow it: strokes reach beyond what they paint
 STEADY = 0.97  # weight of the average where the input holds still, at `amount` 1
-CARRIED = 0.6  # and where it moves
-SHARPER = 0.15  # of that weight: how much detail is added where the average was carried, which blurs
+CARRIED = 0.7  # and where it moves
+SHARPER = 0.2  # of that weight: how much detail is added where the average was carried, which blurs
 AGREES, DIFFERS = 3.0, 12.0  # grey levels between the input and what the flow fetches: trusted in full, not at all
 
 
@@ -71,7 +71,8 @@ class MotionAverage:
             half: the frame at half its size, in [0, 1], see `fastnst.flow.halved`.
             stylized: its painting.
             flow: from the half to the one before, see `backward_flow`; None where a scene begins.
-            moved: how far the canvas, and the strokes with it, went along that flow, 0 to 1; see `CarriedCanvas`.
+            moved: how far the canvas, and the strokes with it, went along that flow, 0 to 1; see `CarriedCanvas`. None:
+                nobody knows; strokes are taken to go along wherever the picture changes.
 
         Returns:
             The average, in [0, 1]; at `amount` 0 `stylized` itself.
@@ -84,16 +85,18 @@ class MotionAverage:
             self._before = {"half": half, "cells": cells, "painted": stylized.float()}
             return stylized
         change = 255 * (cells - last["cells"]).abs().amax(1, keepdim=True)
-        moves = widened(ramp(change, STILL, MOVING))
-        if moved is not None:
-            moves = torch.maximum(moves, torch.from_numpy(moved)[None, None].to(moves.device))
-        moves_half = enlarged(moves, *half.shape[2:])
-        half_flow = torch.from_numpy(flow).permute(2, 0, 1)[None].to(half.device) * moves_half
+        goes = moves = widened(ramp(change, STILL, MOVING))
+        if moved is not None:  # strokes go where the canvas does, and stay where only the light moves
+            goes = torch.from_numpy(moved)[None, None].to(moves.device)
+            moves = torch.maximum(moves, goes)
+        moves_half, goes_half = (enlarged(each, *half.shape[2:]) for each in (moves, goes))
+        half_flow = torch.from_numpy(flow).permute(2, 0, 1)[None].to(half.device) * goes_half
         differs = 255 * blurred(half - fetched(last["half"], half_flow)).abs().amax(1, keepdim=True)
         agrees = blurred((1 - ramp(differs, AGREES, DIFFERS)) * inside(half_flow))
         moving = self.carried * agrees * moves_half
         weight = self.steady * agrees * (1 - moves_half) + moving
-        full_flow, weight, detail = doubled(torch.cat([2 * half_flow, weight, SHARPER * moving], 1), stylized)
+        detail = SHARPER * moving * goes_half
+        full_flow, weight, detail = doubled(torch.cat([2 * half_flow, weight, detail], 1), stylized)
         average = torch.lerp(stylized.float(), fetched(last["painted"], full_flow, cubic=True), weight).clamp_(0, 1)
         kept = torch.lerp(cells, last["cells"], self.steady * (1 - moves))
         self._before = {"half": half, "cells": kept, "painted": average}

@@ -64,6 +64,17 @@ def test_average_is_carried_along_where_the_canvas_went_though_nothing_is_seen_t
     assert off < 0.1 if went else off > 0.5
 
 
+def test_strokes_that_stay_on_a_canvas_that_stays_are_averaged_in_place_though_the_light_moves():
+    """A shadow moves over a table: its flow is that of the shadow, and the strokes of the table do not go along."""
+    table, painted = textured() / 2, blurry(grainy(1, 48, 64)[0])
+    for stayed in (np.zeros((12, 16), np.float32), None):
+        average = MotionAverage(1.0)
+        average.next(halved(table), painted, None)
+        smooth = average.next(halved(table + (STILL + 2) / 255), painted, shifted_flow(4, 0), stayed)
+        off = (smooth - painted)[..., 8:-8, 16:-16].abs().max()
+        assert off < 1e-6 if stayed is not None else off > 0.05
+
+
 @pytest.mark.parametrize("why", ["nothing", "scene", "occlusion", "outside", "size", "reset"])
 def test_painting_is_left_alone_where_nothing_of_it_was_seen_before(why):
     average = MotionAverage(0.0 if why == "nothing" else 1.0)
