@@ -1,7 +1,7 @@
 """How still the four nets hold that ship: PYTHONPATH=. python benchmarks/stillness.py CLIP...
 
 The tables replace those between the marks in checkpoints/README.md. Judged as `fastnst evaluate` does, along
-Farneback's flow, without its probes for noise and motion.
+Farneback's flow, without its probes for noise and motion: without `smooth`, and with it as a render has it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
 
@@ -22,7 +23,7 @@ from fastnst.evaluate.report import Row, decimal, means, means_over
 from fastnst.evaluate.verdict import measure
 from fastnst.metrics import VISIBLE_CHANGE
 from fastnst.progress import Progress
-from fastnst.settings import EvaluateSettings
+from fastnst.settings import EvaluateSettings, LookSettings
 from fastnst.vgg import load_vgg
 
 NETS = ("clouds", "liechtenstein", "picasso", "wave")
@@ -48,10 +49,11 @@ ABOUT = (
     "compare nets of one style."
 )
 BY_CLIP = (
-    "By clip, grey levels: of a fixed camera `static`, and how many times the input's; of a moving one `warp - input`, "
-    "and the input's own. A clip that is not marked was in no training, and no net was chosen by it. At most {times:g} "
-    "times the input's `static`, or {levels:g} levels, on those of a fixed camera: {met}."
+    "{start} clip, grey levels: of a fixed camera `static`, and how many times the input's; of a moving one "
+    "`warp - input`, and the input's own. A clip that is not marked was in no training, and no net was chosen by it. "
+    "At most {times:g} times the input's `static`, or {levels:g} levels, on those of a fixed camera: {met}."
 )
+RENDERED = "The same with smooth={smooth:g}, as a render has it by default:"
 
 
 def unprobed(contender: Contender) -> Contender:
@@ -109,10 +111,13 @@ def main() -> None:
     parser.add_argument("clips", nargs="+", help="files or folders")
     options = parser.parse_args()
     settings = EvaluateSettings(ckpt=NETS, videos=tuple(options.clips), frames=FRAMES)
-    clips, vgg = find_clips(options.clips), load_vgg("auto")
-    contenders = [unprobed(each) for each in find_contenders(settings, vgg, clips)]
-    with Progress("frame") as progress:
-        rows = measure(settings, clips, contenders, vgg, None, lambda done: progress(done, FRAMES * len(clips)))
+    rendered = replace(settings, smooth=LookSettings().smooth)
+    clips, vgg, found = find_clips(options.clips), load_vgg("auto"), []
+    for each in (settings, rendered):
+        contenders = [unprobed(net) for net in find_contenders(each, vgg, clips)]
+        with Progress("frame") as progress:
+            found.append(measure(each, clips, contenders, vgg, None, lambda done: progress(done, FRAMES * len(clips))))
+    rows, rendered_rows = found
     about = ABOUT.format(
         frames=FRAMES,
         clips=len(clips),
@@ -124,8 +129,11 @@ def main() -> None:
         visible=VISIBLE_CHANGE,
         warp=means(rows)[0][WARP],
     )
-    by_clip = BY_CLIP.format(times=MOST_TIMES, levels=MOST_LEVELS, met=aim_met(rows))
-    lines = [fill(about, 120), "", means_table(rows), "", fill(by_clip, 120), "", clips_table(rows)]
+    said = RENDERED.format(smooth=rendered.smooth)
+    lines = [fill(about, 120), "", means_table(rows), "", said, "", means_table(rendered_rows)]
+    for each, of in (("Without smooth, by", rows), ("As rendered, by", rendered_rows)):
+        by_clip = BY_CLIP.format(start=each, times=MOST_TIMES, levels=MOST_LEVELS, met=aim_met(of))
+        lines += ["", fill(by_clip, 120), "", clips_table(of)]
     write_table("how still", lines, PAGE)
 
 
