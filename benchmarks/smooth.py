@@ -9,7 +9,7 @@ result, and the time that one frame takes. Then the means over moving and over f
 that follows DIS perfectly. A law sets constants of `fastnst.smooth` and is measured at amount 1, as with --laws
 CARRIED=0.8,AGREES=255. `0.5+2` also looks two frames ahead: it is the mean of the average over the frames so far and of
 that over the next two, taken backwards. With --folder, the last frame of each clip goes there: input, plain, and at
-0.7.
+0.9.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from fastnst.vgg import load_vgg
 from fastnst.video.reader import VideoReader
 
 MAX_SIDE, FRAMES, EVERY = 384, 16, 6  # pixels; frames of each clip; frames between those whose style is measured
-AMOUNTS, SHOWN, CARRIED = ("0", "0.5", "0.7", "0.9"), "0.7", "carried"
+AMOUNTS, SHOWN, CARRIED = ("0", "0.5", "0.7", "0.9"), "0.9", "carried"
 FIXED = "static"  # how the clips of a fixed camera are called
 STYLES = Path(__file__).parent.parent / "paintings"
 

@@ -112,10 +112,11 @@ def file_arms(clip: Path, folder: Path) -> dict[str, tuple[Arm, int]]:
     count = int(cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FRAME_COUNT))
     reference = net_of("johnson")
     arms: dict[str, tuple[Arm, int]] = {REFERENCE: (lambda: plain_file(reference, clip, folder / "plain.mp4"), count)}
-    for preset in PRESETS:
-        stylizer = Stylizer(net_of(preset), "cpu")
-        out = folder / f"{preset}.mp4"
-        arms[preset] = (lambda s=stylizer, out=out: void(s.video(clip, out, VideoSettings(overwrite=True))), count)
+    fast = [("lite", "openvino-bf16")] if "openvino-bf16" in engines() else []
+    for preset, engine in [*((preset, "auto") for preset in PRESETS), *fast]:
+        stylizer, name = Stylizer(net_of(preset), "cpu", engine=engine), f"{preset}, {engine}"
+        out = folder / f"{name}.mp4"
+        arms[name] = (lambda s=stylizer, out=out: void(s.video(clip, out, VideoSettings(overwrite=True))), count)
     return arms
 
 
@@ -138,14 +139,14 @@ def around_arms(clip: Path) -> dict[str, tuple[Arm, int]]:
     with VideoReader(clip, batch=FRAMES, max_side=640) as reader:
         pixels = next(iter(reader)).pixels
     frames = torch.cat([pixels, pixels.flip(0)])
-    net = StylizationNet((0, 4, 4), residual_blocks=1, canvas=True)
+    net, smooth = StylizationNet((0, 4, 4), residual_blocks=1, canvas=True), LookSettings().smooth
     arms = {}
-    for name, motion, smooth in (
+    for name, motion, amount in (
         (TINY, "fixed", 0.0), ("the canvas along the motion", "flow", 0.0),
-        ("smooth=0.7", "fixed", 0.7), ("both", "flow", 0.7),
+        ("smooth", "fixed", smooth), ("both", "flow", smooth),
     ):  # fmt: skip
         stylizer = Stylizer(net, "cpu")
-        stream = stylizer.stream(LookSettings(canvas_motion=motion, smooth=smooth))  # pyright: ignore
+        stream = stylizer.stream(LookSettings(canvas_motion=motion, smooth=amount))  # pyright: ignore
         arms[name] = (lambda s=stylizer, stream=stream: void(s.frames(frames, stream)), len(frames))
     return arms
 
@@ -292,7 +293,7 @@ def main() -> None:
     if what[0] == "file":
         with tempfile.TemporaryDirectory() as folder:
             rows = measured(file_arms(Path(what[1]), Path(folder)))
-        return write_table("speed from file to file", [about, "", *head, *rows])
+        return write_table(f"from file to file, {Path(what[1]).stem}", [about, "", *head, *rows])
     if what[0] == "around":
         times = measured_ms(around_arms(Path(what[1])))
         rows = [

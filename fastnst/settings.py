@@ -159,7 +159,7 @@ class LookSettings(Settings):
         "flow", "strokes on flat areas move along with the picture; fixed is faster, for a camera that never moves"
     )
     smooth: float = option(
-        0.7, "average over time, along the motion of the input: 1, the most, where strokes still boil; 0 is off, "
+        0.9, "average over time, along the motion of the input; less follows soft changes of light faster; 0 is off, "
         "each frame as the net stylizes it", low=0, high=1,
     )  # fmt: skip
 

@@ -43,7 +43,8 @@ def halves(path: Path, size: tuple[int, int] = (32, 24)) -> Path:
 
 def through_codec(source: Path, out: Path, stylizer: Stylizer | None = None) -> np.ndarray:
     """The frames stylized as a whole, or left as they are, by the same way through a file."""
-    (stylizer or STYLIZER).video(source, out, VideoSettings(codec="ffv1", smooth=0.5 if stylizer is None else 0.0))
+    asked = VideoSettings(codec="ffv1") if stylizer is None else VideoSettings(codec="ffv1", smooth=0.0)
+    (stylizer or STYLIZER).video(source, out, asked)
     return read(out).astype(int)
 
 
