@@ -54,10 +54,14 @@ def on_engine(net: nn.Module, engine: str, device: torch.device) -> nn.Module:
     if engine in ("torch", "compile"):
         return OnTorch(net, engine == "compile") if isinstance(net, StylizationNet) else net
     assert isinstance(net, StylizationNet)
-    if engine == "openvino-bf16":  # where the statistics are measured, it is in float32: they change by little
-        return OnRuntime(net, on_openvino, partial(on_openvino, precision="bf16"))
-    load = {"onnxruntime": on_onnxruntime, "openvino": on_openvino, "tensorrt": partial(on_tensorrt, device.index or 0)}
-    return OnRuntime(net, load[engine])
+    loads = {
+        "onnxruntime": (on_onnxruntime,),
+        "openvino": (on_openvino,),
+        # statistics are measured in float32: they change by little
+        "openvino-bf16": (on_openvino, partial(on_openvino, precision="bf16")),
+        "tensorrt": (partial(on_tensorrt, device.index or 0),),
+    }
+    return OnRuntime(net, *loads[engine])
 
 
 def chosen(engine: str, net: nn.Module, device: torch.device) -> str:
