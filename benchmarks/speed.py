@@ -27,10 +27,11 @@ import av
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
 from fastnst.engines.engine import chosen
 from fastnst.errors import EnvironmentFault
-from fastnst.net import PRESETS, StylizationNet
+from fastnst.net import PRESETS, ColoursConv, ConvNorm, EnlargingConv, StylizationNet, reflected_conv
 from fastnst.settings import LookSettings, VideoSettings
 from fastnst.stylizer import Stylizer
 from fastnst.video.colour import from_rgb24
@@ -77,6 +78,19 @@ def engines() -> list[str]:
     return found
 
 
+def in_plain_layers(net: StylizationNet) -> StylizationNet:
+    """Returns the net, with the layers of tutorials in place of those that compute the same faster."""
+    for layer in net.modules():
+        if isinstance(layer, ConvNorm) and isinstance(ours := layer[0], EnlargingConv):
+            conv = reflected_conv(ours.in_channels, ours.out_channels, 3)
+            conv.load_state_dict(ours.state_dict())
+            layer[0] = nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), conv)
+    if isinstance(ours := net.decoder[-1], ColoursConv):
+        net.decoder[-1] = reflected_conv(ours.in_channels, 3, 9)
+        net.decoder[-1].load_state_dict(ours.state_dict())
+    return net
+
+
 @torch.inference_mode()
 def plain_loop(net: StylizationNet, frames: torch.Tensor) -> None:
     """Stylizes the frames (T, 3, H, W), uint8, as tutorials do."""
@@ -100,7 +114,7 @@ def stream_arm(net: StylizationNet, engine: str, frames: torch.Tensor, device: s
 
 def net_arms(height: int, width: int) -> dict[str, tuple[Arm, int]]:
     """Returns what is measured of the net alone, with the frames in each turn."""
-    frames, reference = picture_in_motion(height, width), net_of("johnson")
+    frames, reference = picture_in_motion(height, width), in_plain_layers(net_of("johnson"))
     arms: dict[str, tuple[Arm, int]] = {REFERENCE: (lambda: plain_loop(reference, frames[:1]), 1)}
     for preset in PRESETS:
         for engine in engines():
@@ -111,7 +125,7 @@ def net_arms(height: int, width: int) -> dict[str, tuple[Arm, int]]:
 def file_arms(clip: Path, folder: Path) -> dict[str, tuple[Arm, int]]:
     """Returns what is measured from file to file."""
     count = int(cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FRAME_COUNT))
-    reference = net_of("johnson")
+    reference = in_plain_layers(net_of("johnson"))
     arms: dict[str, tuple[Arm, int]] = {REFERENCE: (lambda: plain_file(reference, clip, folder / "plain.mp4"), count)}
     fast = [("lite", "openvino-bf16")] if "openvino-bf16" in engines() else []
     for preset, engine in [*((preset, "auto") for preset in PRESETS), *fast]:

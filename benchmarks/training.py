@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from speed import Arm, measured_ms, picture_in_motion, write_table
+from speed import Arm, in_plain_layers, measured_ms, picture_in_motion, write_table
 
 from fastnst import cli
 from fastnst.flow import warp
@@ -78,12 +78,12 @@ def plain_style_loss(features: dict[str, torch.Tensor], target: dict[str, torch.
 def plain_arm(module: StyleTransfer, batch: dict[str, Any]) -> Arm:
     """Returns the plain training step."""
     module.to(memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
-    own, content = module.perceptual, batch["content"]
+    own, content, net = module.perceptual, batch["content"], in_plain_layers(module.net)
     weights, layer, layers = own.weights, own.loss.content_layer, own.loss.layers
 
     def loss_of() -> torch.Tensor:
         following = module.following(batch)
-        stylized = module.net(content)
+        stylized = net(content)
         features, target = own.vgg(stylized, layers), own.vgg(content, layers)
         least = own.get_buffer("least_content")
         loss = weights["content_loss"] * content_loss(features[layer], target[layer], least)
@@ -95,7 +95,7 @@ def plain_arm(module: StyleTransfer, batch: dict[str, Any]) -> Arm:
         loss = loss + weights["tv_loss"] * total_variation_loss(stylized)
         if following is not None:
             before = stylized if following.flow is None else warp(stylized, following.flow)
-            change = temporal_loss(before, module.net(following.content_next), following.mask)
+            change = temporal_loss(before, net(following.content_next), following.mask)
             loss = loss + module.temporal.weight * change
         return loss
 

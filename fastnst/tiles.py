@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fastnst.net import STRIDE, Blur, Choose, Statistics, StylizationNet, normalised, statistics_of
+from fastnst.net import STRIDE, Blur, Choose, EnlargingConv, Statistics, StylizationNet, normalised, statistics_of
 
 
 class Tiled(nn.Module):
@@ -197,12 +197,15 @@ def reach(layers: Sequence[TiledLayer]) -> int:
     """
     rows, size = 0.0, 1.0  # size: of a row here, in rows of the input
     for layer in layers:
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, EnlargingConv):
+            size /= 2
+            rows += size
+        elif isinstance(layer, nn.Conv2d):
             rows += layer.kernel_size[0] // 2 * size
             size *= layer.stride[0]
         elif isinstance(layer, Blur):
             rows += size
-        elif isinstance(layer, (nn.Upsample, nn.PixelShuffle)):
+        elif isinstance(layer, nn.PixelShuffle):
             size /= 2
     step = max(1, int(size))
     return math.ceil(rows / step) * step

@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from fastnst.errors import ConfigError
-from fastnst.net import Blur, StylizationNet
+from fastnst.net import Blur, ColoursConv, EnlargingConv, StylizationNet
 
 
 @pytest.mark.parametrize(("preset", "count"), [("johnson", 1_679_235), ("half", 424_899)])
@@ -35,6 +36,18 @@ def test_untrained_lite_net_has_no_checkerboard():
     torch.manual_seed(0)
     stylized = StylizationNet.preset("lite")(torch.rand(1, 3, 32, 32)).detach()
     torch.testing.assert_close(stylized[..., ::2, ::2], stylized[..., 1::2, 1::2], rtol=0, atol=1e-5)
+
+
+def test_enlarging_convolution_is_nearest_neighbour_and_then_a_convolution():
+    conv, features = EnlargingConv(5, 4).double(), torch.rand(2, 5, 7, 9).double()
+    doubled = F.pad(F.interpolate(features, scale_factor=2, mode="nearest"), (1, 1, 1, 1), mode="reflect")
+    torch.testing.assert_close(conv(features), F.conv2d(doubled, conv.weight, conv.bias), rtol=0, atol=1e-12)
+
+
+def test_convolution_to_colours_is_one_of_9_by_9():
+    conv, features = ColoursConv(5).double(), torch.rand(2, 5, 12, 8).double()
+    around = F.pad(features, (4, 4, 4, 4), mode="reflect")
+    torch.testing.assert_close(conv(features), F.conv2d(around, conv.weight, conv.bias), rtol=0, atol=1e-12)
 
 
 def test_unknown_preset_fails():

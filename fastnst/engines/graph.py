@@ -11,7 +11,18 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from fastnst.net import EPSILON, SMALLEST, STRIDE, Blur, ConvNorm, ResidualBlock, StylizationNet, padding_to_fit
+from fastnst.net import (
+    EPSILON,
+    SMALLEST,
+    STRIDE,
+    Blur,
+    ColoursConv,
+    ConvNorm,
+    EnlargingConv,
+    ResidualBlock,
+    StylizationNet,
+    padding_to_fit,
+)
 from fastnst.shots import HASTE
 
 Values = Mapping[str, tuple[int, list[Any]]]  # by name, each its type and shape
@@ -21,12 +32,12 @@ OPERATORS = frozenset(
         "Add",
         "Concat",
         "Conv",
+        "ConvTranspose",
         "DepthToSpace",
         "InstanceNormalization",
         "Mul",
         "Pad",
         "Relu",
-        "Resize",
         "Sigmoid",
         "Slice",
     }
@@ -83,12 +94,22 @@ class Graph:
             return self.conv_norm(layer, features)
         if isinstance(layer, ResidualBlock):
             return self.add("Add", features, self.through(layer.body, features))
+        if isinstance(layer, EnlargingConv):
+            around = self.add("Pad", features, self.constant([0, 0, 1, 1, 0, 0, 1, 1]), mode="edge")
+            weights = [self.constant(each) for each in (layer.summed(), layer.bias) if each is not None]
+            how = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [3, 3, 3, 3]}
+            return self.add("ConvTranspose", around, *weights, **how)
+        if isinstance(layer, ColoursConv):
+            assert layer.bias is not None
+            around = self.add("Pad", features, self.constant([0, 0, 4, 4, 0, 0, 4, 4]), mode="reflect")
+            weights = [self.constant(each) for each in (layer.spread(), layer.bias.repeat_interleave(16))]
+            spread = self.add("Conv", around, *weights, kernel_shape=[12, 12], strides=[4, 4])
+            return self.add("DepthToSpace", spread, blocksize=4, mode="CRD")
         if isinstance(layer, nn.Conv2d):
             weights = [self.constant(each) for each in (layer.weight, layer.bias) if each is not None]
             return self.conv(features, layer.kernel_size[0], *weights, stride=layer.stride[0], group=layer.groups)
-        if isinstance(layer, nn.Upsample):
-            how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-            return self.add("Resize", features, "", self.constant([1.0, 1.0, 2.0, 2.0]), **how)
+        if isinstance(layer, nn.Identity):
+            return features
         if isinstance(layer, nn.PixelShuffle):
             return self.add("DepthToSpace", features, blocksize=layer.upscale_factor, mode="CRD")
         assert isinstance(layer, nn.ReLU), type(layer)
