@@ -73,10 +73,10 @@ class Net(StylizationNet):
         self.encoder[0][0] = new  # pyright: ignore[reportIndexIssue]
         self.deeper = nn.Conv2d(16, self.settings["channels"][2], 1, bias=False) if self.arm.deep else None
 
-    def seen(self, content: Tensor, canvas_field: Tensor | None) -> Tensor:
+    def seen(self, content: Tensor, canvas: Tensor | None) -> Tensor:
         """Returns the pictures with all channels of the canvas behind their colours."""
         height, width = content.shape[-2:]
-        field = canvas.fixed_canvas(height, width) if canvas_field is None else canvas_field
+        field = fixed_canvas(height, width) if canvas is None else canvas
         field = 0.5 + field.to(content).reshape(-1, self.arm.channels, height, width)
         return padded(torch.cat([content, field.expand(len(content), -1, -1, -1)], 1))
 
@@ -90,6 +90,11 @@ class Net(StylizationNet):
         for stage in (self.residuals, self.decoder):
             features = through(stage, features, choose)
         return torch.sigmoid(features)[..., :height, :width]
+
+
+def fixed_canvas(height: int, width: int) -> Tensor:
+    """Returns `fastnst.canvas.fixed_canvas`, as it is patched."""
+    return canvas.fixed_canvas(height, width)
 
 
 def begun(state: dict[str, Tensor], arm: Arm) -> dict[str, Tensor]:

@@ -103,11 +103,11 @@ def plain_arm(module: StyleTransfer, batch: dict[str, Any]) -> Arm:
 
 
 def arms_of(settings: TrainSettings, device: torch.device) -> dict[str, tuple[Arm, int]]:
-    """Returns the plain step and ours, in full precision and in the other that this device has."""
+    """Returns the plain step and ours, in full precision and in that which train.py takes here."""
     _, pictures = style_of(settings.style)
     module, batch = built_module(settings, pictures).to(device), a_batch(settings, device)
     arms = {PLAIN: (plain_arm(deepcopy(module), batch), 1)}
-    for precision in ("32-true", "bf16-mixed"):
+    for precision in dict.fromkeys(("32-true", settings.trainer.precision)):
         own = deepcopy(module)
         own.trainer_settings = replace(settings.trainer, precision=precision)
         arms[f"ours, {precision}"] = (our_arm(own, batch), 1)

@@ -100,7 +100,7 @@ class MotionAverage:
         average = torch.lerp(stylized.float(), fetched(last["painted"], full_flow, cubic=True), weight).clamp_(0, 1)
         kept = torch.lerp(cells, last["cells"], self.steady * (1 - moves))
         self._before = {"half": half, "cells": kept, "painted": average}
-        return torch.addcmul(average, detail, average - blurred(average)).clamp_(0, 1).to(stylized.dtype)
+        return torch.lerp(blurred(average), average, 1 + detail).clamp_(0, 1).to(stylized.dtype)
 
 
 def widened(cells: Float[Tensor, "1 1 rows columns"]) -> Float[Tensor, "1 1 rows columns"]:

@@ -97,8 +97,7 @@ class Graph:
         if isinstance(layer, EnlargingConv):
             around = self.add("Pad", features, self.constant([0, 0, 1, 1, 0, 0, 1, 1]), mode="edge")
             weights = [self.constant(each) for each in (layer.summed(), layer.bias) if each is not None]
-            how = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [3, 3, 3, 3]}
-            return self.add("ConvTranspose", around, *weights, **how)
+            return self.add("ConvTranspose", around, *weights, kernel_shape=[4, 4], strides=[2, 2], pads=[3, 3, 3, 3])
         if isinstance(layer, ColoursConv):
             assert layer.bias is not None
             around = self.add("Pad", features, self.constant([0, 0, 4, 4, 0, 0, 4, 4]), mode="reflect")
