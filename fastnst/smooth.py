@@ -15,14 +15,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from fastnst.canvas import stretch
 from fastnst.errors import ConfigError
 from fastnst.flow import by_plane, fetched, halved, inside, ramp
 
 STILL, MOVING = 3.0, 9.0  # grey levels of change: up to which a cell, the mean of 4 x 4 pixels, holds still, and moves
 MARGIN = 2  # cells around one that moves which follow it: strokes reach beyond what they paint
 STEADY = 0.97  # weight of the average where the input holds still, at `amount` 1
-CARRIED = 0.7  # and where it moves
+CARRIED = 0.77  # and where it moves
 SHARPER = 0.2  # of that weight: how much detail is added where the average was carried, which blurs
+# change of the flow from pixel to pixel: up to which it carries the average, and from which it would smear it
+EVEN, UNEVEN = 0.15, 0.5
 AGREES, DIFFERS = 3.0, 12.0  # grey levels between the input and what the flow fetches: trusted in full, not at all
 
 
@@ -89,10 +92,11 @@ class MotionAverage:
         if moved is not None:  # strokes go where the canvas does, and stay where only the light moves
             goes = torch.from_numpy(moved)[None, None].to(moves.device)
             moves = torch.maximum(moves, goes)
-        moves_half, goes_half = (enlarged(each, *half.shape[2:]) for each in (moves, goes))
+        even = evenness(flow, goes)
+        moves_half, goes_half, even_half = (enlarged(each, *half.shape[2:]) for each in (moves, goes, even))
         half_flow = torch.from_numpy(flow).permute(2, 0, 1)[None].to(half.device) * goes_half
         differs = 255 * blurred(half - fetched(last["half"], half_flow)).abs().amax(1, keepdim=True)
-        agrees = blurred((1 - ramp(differs, AGREES, DIFFERS)) * inside(half_flow))
+        agrees = even_half * blurred((1 - ramp(differs, AGREES, DIFFERS)) * inside(half_flow))
         moving = self.carried * agrees * moves_half
         weight = self.steady * agrees * (1 - moves_half) + moving
         detail = SHARPER * moving * goes_half
@@ -101,6 +105,22 @@ class MotionAverage:
         kept = torch.lerp(cells, last["cells"], self.steady * (1 - moves))
         self._before = {"half": half, "cells": kept, "painted": average}
         return torch.lerp(blurred(average), average, 1 + detail).clamp_(0, 1).to(stylized.dtype)
+
+
+def evenness(
+    flow: Float[np.ndarray, "rows columns 2"], goes: Float[Tensor, "1 1 down across"]
+) -> Float[Tensor, "1 1 down across"]:
+    """Returns where a flow carries the average, 1, and where not, 0: between two motions it is wrong for both.
+
+    There what was painted is smeared and washed out: around the dashes of a lane, on asphalt that shows no motion.
+
+    Args:
+        flow: see `MotionAverage.next`.
+        goes: how far the average goes along it, cell by cell.
+    """
+    cells = 2 * cv2.resize(flow, (goes.shape[3], goes.shape[2]), interpolation=cv2.INTER_AREA)
+    even = 1 - ramp(stretch(cells * goes[0, 0, ..., None].cpu().numpy()), EVEN, UNEVEN)
+    return torch.from_numpy(cv2.erode(even, np.ones((3, 3), np.uint8)))[None, None].to(goes.device)
 
 
 def widened(cells: Float[Tensor, "1 1 rows columns"]) -> Float[Tensor, "1 1 rows columns"]:

@@ -75,6 +75,20 @@ def test_strokes_that_stay_on_a_canvas_that_stays_are_averaged_in_place_though_t
         assert off < 1e-6 if stayed is not None else off > 0.05
 
 
+def test_average_is_not_carried_where_two_motions_meet():
+    """The flow of a dash spreads over the asphalt around it, and would smear the strokes there."""
+    content, painted, flow = textured(), grainy(2, 48, 64), shifted_flow(0, 0)
+    flow[:, 16:] = (-3, 0)  # from the middle on to the right, 6 pixels
+    average = MotionAverage(1.0)
+    average.next(halved(content), painted[0], None)
+    moved = content.clone()
+    moved[..., 32:] = content.roll(6, 3)[..., 32:]
+    smooth = average.next(halved(moved), painted[1], flow, np.ones((12, 16), np.float32))
+    off = (smooth - painted[1]).abs().mean((0, 1, 2))
+    assert off[30:34].max() < 1e-6
+    assert off[44:60].min() > 0.05
+
+
 @pytest.mark.parametrize("why", ["nothing", "scene", "occlusion", "outside", "size", "reset"])
 def test_painting_is_left_alone_where_nothing_of_it_was_seen_before(why):
     average = MotionAverage(0.0 if why == "nothing" else 1.0)
