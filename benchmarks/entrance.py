@@ -23,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastnst import canvas
+from fastnst.canvas import fixed_canvas
 from fastnst.checkpoint import load_checkpoint, save_checkpoint
 from fastnst.evaluate.contenders import ClipFile, find_clips, known_grams, known_style_picture, net_rendition
 from fastnst.evaluate.judge import evaluate_clip
-from fastnst.net import StylizationNet, padded, through
+from fastnst.net import StylizationNet, reflected_conv, through
 from fastnst.settings import LookSettings
 from fastnst.training.__main__ import main as train
 from fastnst.vgg import load_vgg
@@ -68,33 +69,26 @@ class Net(StylizationNet):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         first = self.encoder[0][0]  # pyright: ignore[reportIndexIssue]
-        new = nn.Conv2d(3 + self.arm.channels, first.out_channels, first.kernel_size, first.stride, first.padding)
-        new.padding_mode, new._reversed_padding_repeated_twice = "reflect", first._reversed_padding_repeated_twice
-        self.encoder[0][0] = new  # pyright: ignore[reportIndexIssue]
+        shape = 3 + self.arm.channels, first.out_channels, first.kernel_size[0], first.stride[0]
+        self.encoder[0][0] = reflected_conv(*shape)  # pyright: ignore[reportIndexIssue]
         self.deeper = nn.Conv2d(16, self.settings["channels"][2], 1, bias=False) if self.arm.deep else None
 
     def seen(self, content: Tensor, canvas: Tensor | None) -> Tensor:
         """Returns the pictures with all channels of the canvas behind their colours."""
         height, width = content.shape[-2:]
         field = fixed_canvas(height, width) if canvas is None else canvas
-        field = 0.5 + field.to(content).reshape(-1, self.arm.channels, height, width)
-        return padded(torch.cat([content, field.expand(len(content), -1, -1, -1)], 1))
+        return super().seen(content, field.reshape(-1, self.arm.channels, height, width))
 
     def forward(self, content: Tensor, choose=None, canvas: Tensor | None = None) -> Tensor:
         """Returns the stylized pictures."""
+        if self.deeper is None:
+            return super().forward(content, choose, canvas)
         height, width = content.shape[-2:]
         seen = self.seen(content, canvas)
-        features = through(self.encoder, seen, choose)
-        if self.deeper is not None:
-            features = features + self.deeper(F.pixel_unshuffle(seen[:, 3:4] - 0.5, 4))
+        features = through(self.encoder, seen, choose) + self.deeper(F.pixel_unshuffle(seen[:, 3:4] - 0.5, 4))
         for stage in (self.residuals, self.decoder):
             features = through(stage, features, choose)
         return torch.sigmoid(features)[..., :height, :width]
-
-
-def fixed_canvas(height: int, width: int) -> Tensor:
-    """Returns `fastnst.canvas.fixed_canvas`, as it is patched."""
-    return canvas.fixed_canvas(height, width)
 
 
 def begun(state: dict[str, Tensor], arm: Arm) -> dict[str, Tensor]:

@@ -16,7 +16,17 @@ from pathlib import Path
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from speed import clip_of, engines, measured_ms, net_of, picture_in_motion, plain_loop, stream_arm, write_table
+from speed import (
+    clip_of,
+    engines,
+    measured_ms,
+    net_of,
+    picture_in_motion,
+    plain_loop,
+    plain_net,
+    stream_arm,
+    write_table,
+)
 
 from fastnst.engines.engine import has_tensorrt
 from fastnst.errors import FastnstError
@@ -100,7 +110,7 @@ def speed(count: int, sizes: list[str]) -> None:
     table = [about, "", *(f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD)))]
     for size in sizes:
         width, height = map(int, size.split("x"))
-        net, frames = net_of("johnson").to(device), picture_in_motion(height, width).to(device)
+        net, frames = plain_net().to(device), picture_in_motion(height, width).to(device)
         plain = measured_ms({"": (lambda net=net, frames=frames: plain_loop(net, frames), len(frames))})[""]
         table.append(f"| {size} | johnson | plain loop | {1000 / plain.wall:.1f} | | | | |")
         write_table("speed of nets on this machine", table)

@@ -91,6 +91,11 @@ def in_plain_layers(net: StylizationNet) -> StylizationNet:
     return net
 
 
+def plain_net() -> StylizationNet:
+    """Returns the net of the plain loop."""
+    return in_plain_layers(net_of("johnson"))
+
+
 @torch.inference_mode()
 def plain_loop(net: StylizationNet, frames: torch.Tensor) -> None:
     """Stylizes the frames (T, 3, H, W), uint8, as tutorials do."""
@@ -114,7 +119,7 @@ def stream_arm(net: StylizationNet, engine: str, frames: torch.Tensor, device: s
 
 def net_arms(height: int, width: int) -> dict[str, tuple[Arm, int]]:
     """Returns what is measured of the net alone, with the frames in each turn."""
-    frames, reference = picture_in_motion(height, width), in_plain_layers(net_of("johnson"))
+    frames, reference = picture_in_motion(height, width), plain_net()
     arms: dict[str, tuple[Arm, int]] = {REFERENCE: (lambda: plain_loop(reference, frames[:1]), 1)}
     for preset in PRESETS:
         for engine in engines():
@@ -125,7 +130,7 @@ def net_arms(height: int, width: int) -> dict[str, tuple[Arm, int]]:
 def file_arms(clip: Path, folder: Path) -> dict[str, tuple[Arm, int]]:
     """Returns what is measured from file to file."""
     count = int(cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FRAME_COUNT))
-    reference = in_plain_layers(net_of("johnson"))
+    reference = plain_net()
     arms: dict[str, tuple[Arm, int]] = {REFERENCE: (lambda: plain_file(reference, clip, folder / "plain.mp4"), count)}
     fast = [("lite", "openvino-bf16")] if "openvino-bf16" in engines() else []
     for preset, engine in [*((preset, "auto") for preset in PRESETS), *fast]:
